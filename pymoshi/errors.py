@@ -77,7 +77,7 @@ class OfflineError(DownloadError):
     """The network is needed, and cannot be reached or must not be used."""
 
 
-class Cancelled(PymoshiError):  # noqa: N818 - an answer to a request rather than an error
+class Cancelled(PymoshiError):
     """The work was stopped because a progress callback said so."""
 
 
