@@ -1,0 +1,1 @@
+"""Sound: files, and the machine's devices. Knows nothing of models."""
