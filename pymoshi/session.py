@@ -1,0 +1,189 @@
+"""A session: one conversation, frame by frame."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pymoshi import _native, arrays
+from pymoshi.errors import InputError, UnsupportedModelError
+from pymoshi.options import HOTTEST, LARGEST_TOP_K, real, whole
+
+if TYPE_CHECKING:
+    from pymoshi.model import Model
+
+log = logging.getLogger("pymoshi")
+
+KvType = Literal["f16", "f32", "q8_0"]
+KV_TYPES: Final[dict[str, int]] = {"f16": 0, "f32": 1, "q8_0": 2}  # moshi_kv_type
+
+TOKEN_NONE: Final = -2  # MOSHI_TOKEN_NONE: nothing here yet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What one step of 80 ms brought."""
+
+    audio: NDArray[np.float32]
+    """The model's voice, [frame_size]; zeros while the delays fill."""
+    text: str
+    """What this frame adds to the text; a piece of a word with its leading space, mostly ""."""
+    text_token: int | None
+    """None while the delays fill."""
+    codes: NDArray[np.int32] | None
+    """The model's audio codes, [dep_q]; None while the delays fill."""
+    user_codes: NDArray[np.int32]
+    """What the codec heard, [n_user]."""
+    index: int
+    """Frames since the start or the last reset; the first is 0. Times 80 ms it is this frame's place in the audio."""
+    encode_ms: float
+    """Wall time of the codec's encoder, and of the language model and the codec's decoder below."""
+    lm_ms: float
+    decode_ms: float
+
+
+class Session:
+    """One conversation. Made by `Model.session`. A context manager; one call at a time, from any thread."""
+
+    def __init__(self, native: _native.NativeSession, model: "Model") -> None:
+        self._native = native
+        self.model = model
+        self.seed = int(native.params["seed"])
+        """Of the session's random numbers: the same seed and input give the same conversation on one type of device."""
+        self._index = 0
+        self._text = model.tokenizer.stream() if model.tokenizer else None
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """temperature, top_k, text_temperature and text_top_k as they are now."""
+        names = ("temperature", "top_k", "text_temperature", "text_top_k")
+        return {name: self._native.params[name] for name in names}
+
+    @property
+    def context(self) -> int:
+        """Frames of 80 ms that the model remembers."""
+        return int(self._native.params["context"]) or self.model.info.context
+
+    @property
+    def offset(self) -> int:
+        """Frames since the start, those of voice and prompt included."""
+        return self._native.offset()
+
+    def step(self, pcm: ArrayLike) -> Frame:
+        """Hears one frame and says one.
+
+        pcm: float [frame_size], mono, 24 kHz, in [-1, 1]; float32 is passed on without a copy.
+
+        Raises InputError for anything else, UnsupportedModelError if the model was loaded without a codec,
+        StateError if the session is closed or in use by another thread.
+        """
+        info = self.model.info
+        if not info.has_mimi:
+            raise UnsupportedModelError(
+                f"{self.model.name} was loaded without a Mimi codec: use step_codes, or load(mimi=...)."
+            )
+        heard = arrays.samples(pcm)
+        if heard.size != info.frame_size:
+            raise InputError(f"One frame is {info.frame_size} samples; found {heard.size}.")
+        audio = np.empty(info.frame_size, np.float32)
+        result = self._native.step(heard, audio)
+        token, codes = result["text_token"], result["codes"]
+        frame = Frame(
+            audio=audio,
+            text=self._piece(token),
+            text_token=None if token == TOKEN_NONE else token,
+            codes=codes if codes.size else None,
+            user_codes=result["user_codes"],
+            index=self._index,
+            encode_ms=result["encode_ms"],
+            lm_ms=result["lm_ms"],
+            decode_ms=result["decode_ms"],
+        )
+        self._index += 1
+        return frame
+
+    def step_codes(self, user_codes: ArrayLike) -> tuple[int, NDArray[np.int32]] | None:
+        """One frame of tokens, without the codec.
+
+        user_codes: integers [n_user].
+
+        Returns (text token, audio codes int32 [dep_q]) aligned with each other, or None while the delays fill.
+        Raises InputError, StateError (closed, or in use by another thread).
+        """
+        info = self.model.info
+        heard = arrays.codes(user_codes, info.card, "user_codes")
+        if heard.shape != (info.n_user,):
+            raise InputError(f"user_codes must have the shape ({info.n_user},); found {heard.shape}.")
+        tokens = self._native.step_codes(heard, 1 + info.n_q)
+        self._index += 1
+        if tokens.size == 0 or (tokens == TOKEN_NONE).all():
+            return None
+        return int(tokens[0]), tokens[1:]
+
+    def run(self, frames: Iterable[ArrayLike]) -> Iterator[Frame]:
+        """`step` for each of `frames`, as they come."""
+        for pcm in frames:
+            yield self.step(pcm)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begins anew, exactly as a new session with this seed; None keeps the seed. Voice and prompt are gone.
+
+        Raises InputError, StateError (closed, or in use by another thread).
+        """
+        fresh = self.seed if seed is None else whole("seed", seed, 0, 2**64 - 1)
+        self._native.reset(fresh)
+        self.seed = fresh
+        self._index = 0
+        self._text = self.model.tokenizer.stream() if self.model.tokenizer else None
+
+    def set_sampling(
+        self,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        text_temperature: float | None = None,
+        text_top_k: int | None = None,
+    ) -> None:
+        """Changes how the next frames are drawn; None leaves a setting as it is. See `Model.session`.
+
+        Raises InputError, StateError (closed, or in use by another thread).
+        """
+        asked: list[tuple[str, float | None, Callable[..., float], float]] = [
+            ("temperature", temperature, real, HOTTEST),
+            ("top_k", top_k, whole, LARGEST_TOP_K),
+            ("text_temperature", text_temperature, real, HOTTEST),
+            ("text_top_k", text_top_k, whole, LARGEST_TOP_K),
+        ]
+        changed = {name: fit(name, value, 0, high) for name, value, fit, high in asked if value is not None}
+        sampling = self.sampling | changed
+        self._native.set_sampling(
+            sampling["temperature"], int(sampling["top_k"]), sampling["text_temperature"], int(sampling["text_top_k"])
+        )
+        self._native.params.update(sampling)
+
+    def tap(self, name: str) -> NDArray[np.float32]:
+        """An intermediate result of the last step, flat; see moshi_session_tap in moshi.h for the names.
+
+        Raises InputError for an unknown name, StateError if the session was made without taps.
+        """
+        return self._native.tap(name)
+
+    def _piece(self, token: int) -> str:
+        return self._text.push(token) if self._text and token >= 0 else ""
+
+    @property
+    def closed(self) -> bool:
+        return self._native.closed
+
+    def close(self) -> None:
+        """Frees the session's memory; closing twice is allowed."""
+        self._native.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
