@@ -4,15 +4,17 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pymoshi import _native
 from pymoshi.errors import InputError, ModelNotFoundError, UnsupportedModelError
-from pymoshi.hub import layout
 from pymoshi.mimi import WINDOWS, Mimi, Window
 from pymoshi.options import HOTTEST, LARGEST_TOP_K, one_of, real, whole
 from pymoshi.session import KV_TYPES, KvType, Session
 from pymoshi.text import Tokenizer
+
+if TYPE_CHECKING:
+    from pymoshi.hub.layout import ModelFiles
 
 _MOST_THREADS = 1024
 _LONGEST_CONTEXT = 2**20  # 23 hours; memory is what limits it
@@ -111,6 +113,8 @@ def load(
 
     Raises ModelNotFoundError, ModelFormatError, UnsupportedModelError, DeviceError, OutOfMemoryError, InputError.
     """
+    from pymoshi.hub import layout  # here: only those who load a model pay for finding one
+
     n_threads = 0 if threads is None else whole("threads", threads, 1, _MOST_THREADS)
     files = layout.resolve(model, mimi=mimi, tokenizer=tokenizer)
     if codec_only and files.mimi is None:
@@ -147,7 +151,7 @@ class Model:
     """
 
     def __init__(
-        self, native: _native.NativeModel, info: ModelInfo, files: layout.ModelFiles, tokenizer: Tokenizer | None
+        self, native: _native.NativeModel, info: ModelInfo, files: "ModelFiles", tokenizer: Tokenizer | None
     ) -> None:
         self._native = native
         self.info = info
