@@ -39,7 +39,8 @@ def numbers(values: tuple[int, ...]) -> bytes:
 
 
 def tensor(key: str, kind: str, numel: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
-    storage = b"(" + text("storage") + b"ctorch\n" + kind.encode() + b"\n" + text(key) + text("cuda:0") + number(numel)
+    kind_and_key = b"ctorch\n" + kind.encode() + b"\n" + text(key)
+    storage = b"(" + text("storage") + kind_and_key + text("cuda:0") + number(numel)
     hooks = b"ccollections\nOrderedDict\n)R"
     return (
         b"ctorch._utils\n_rebuild_tensor_v2\n((" + storage[1:] + b"tQ" + number(offset) + numbers(size) + numbers(stride)

@@ -1,8 +1,10 @@
 """Voices: the names that PersonaPlex knows, voice files, recordings, and the user's own kept voices.
 
-voice = resolve_voice("NATF2", search=[model_folder])
-voice = resolve_voice("me.wav", encode=lambda pcm: ...)    # any recording becomes a voice
-VoiceLibrary().add(voice)                                  # kept under its name
+Example::
+
+    voice = resolve_voice("NATF2", search=[model_folder])
+    voice = resolve_voice("me.wav", encode=lambda pcm: ...)  # any recording becomes a voice
+    VoiceLibrary().add(voice)                                # and is kept under its name
 """
 
 from collections.abc import Iterable
