@@ -129,10 +129,10 @@ _LM_NUMBERS: dict[str, Range] = {
     "extra_heads_num_heads": Range(0, 64),
     "extra_heads_dim": Range(1, 4096),
 }
+_FILE_KEYS = ("moshi_name", "mimi_name", "mimi_config_name", "tokenizer_name", "lora_name")
 _LM_FLAGS = ("causal", "depformer_multi_linear", "depformer_weights_per_step", "demux_second_stream", "cross_attention")
 _LM_STRINGS = (
-    "model_type", "norm", "gating", "positional_embedding", "depformer_gating", "depformer_pos_emb",
-    "moshi_name", "mimi_name", "mimi_config_name", "tokenizer_name", "lora_name",
+    "model_type", "norm", "gating", "positional_embedding", "depformer_gating", "depformer_pos_emb", *_FILE_KEYS,
 )  # fmt: skip
 _LM_REQUIRED = (
     "dim", "num_heads", "num_layers", "n_q", "dep_q", "card", "text_card", "delays", "hidden_scale", "context",
@@ -265,6 +265,11 @@ def is_personaplex(config: Mapping[str, Any]) -> bool:
     if named is not None:
         return bool(named == "personaplex")
     return bool(config["n_q"] == config["dep_q"] == 16 and not config.get("tts_config"))
+
+
+def lm_metadata(config: Mapping[str, Any]) -> Metadata:
+    """What a config says of a language model. File names are not part of it: they may change."""
+    return flatten({key: value for key, value in config.items() if key not in _FILE_KEYS}, "moshi")
 
 
 def flatten(config: Mapping[str, Any], prefix: str) -> Metadata:

@@ -29,7 +29,16 @@ from pymoshi.hub.checkpoint import (
     lm_sources,
     mimi_sources,
 )
-from pymoshi.hub.config import MIMI_24KHZ, Metadata, flatten, is_personaplex, lm_config, mimi_config, read_json
+from pymoshi.hub.config import (
+    MIMI_24KHZ,
+    Metadata,
+    flatten,
+    is_personaplex,
+    lm_config,
+    lm_metadata,
+    mimi_config,
+    read_json,
+)
 from pymoshi.hub.gguf_output import GgufOutput, OutputFolder, Stored, blocks
 from pymoshi.hub.names import LM_PREFIX, MIMI_PREFIX
 from pymoshi.hub.safetensors_file import Entry, SafetensorsFile
@@ -45,7 +54,6 @@ Progress = Callable[[int, int, str], bool | None]
 BLOCK_BYTES = 16 << 20  # of input, read at once; a few are in memory
 _READ_AHEAD = 2
 _LEAST_USAGE = np.float32(1e-5)  # Kyutai's clamp for codebook entries that were never used
-_FILE_KEYS = ("moshi_name", "mimi_name", "mimi_config_name", "tokenizer_name", "lora_name")
 
 
 @dataclass(frozen=True)
@@ -125,12 +133,6 @@ def _complete_config(found: ConvertSource) -> dict[str, Any]:
             config["extra_heads_num_heads"] = heads
     config.setdefault("model_type", "personaplex" if is_personaplex(config) else "moshi")
     return config
-
-
-def lm_metadata(config: Mapping[str, Any]) -> Metadata:
-    """What a language model's file says of itself. File names are not part of it: they may change."""
-    kept = {key: value for key, value in config.items() if key not in _FILE_KEYS}
-    return flatten(kept, "moshi")
 
 
 def _lm_part(path: Path, config: Mapping[str, Any], quantize: str | None) -> _Part:

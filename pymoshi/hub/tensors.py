@@ -39,7 +39,7 @@ def gated_hidden(dim: int, feed_forward: int) -> int:
 
 def depformer_sets(config: Mapping[str, Any]) -> int:
     """How many sets of depformer weights there are: one a codebook unless a schedule shares them."""
-    schedule = config.get("depformer_weights_per_step_schedule")
+    schedule: list[int] | None = config.get("depformer_weights_per_step_schedule")
     return max(schedule) + 1 if schedule else int(config["dep_q"])
 
 
@@ -50,7 +50,7 @@ def hidden_of(config: Mapping[str, Any]) -> int:
 
 def depformer_hidden_of(config: Mapping[str, Any]) -> int:
     """Gated width of the depformer's layers."""
-    dim = config["depformer_dim"]
+    dim: int = config["depformer_dim"]
     return gated_hidden(dim, config.get("depformer_dim_feedforward") or int(config["hidden_scale"] * dim))
 
 
@@ -136,7 +136,7 @@ def mimi_tensors(config: Mapping[str, Any]) -> Iterator[Tensor]:
 
 def _resampling(config: Mapping[str, Any]) -> int:
     """Latents of the convolutions to one frame: 2 in the published codec (25 Hz to 12.5 Hz)."""
-    latents = config["sample_rate"] / prod(config["seanet"]["ratios"])
+    latents: float = config["sample_rate"] / prod(config["seanet"]["ratios"])
     return max(1, round(latents / float(config["frame_rate"])))
 
 
