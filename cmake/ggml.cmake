@@ -14,7 +14,7 @@ set(_ggml_sha256 "e47ff53506342959ffb3ce15380b82828fea10ec5f208f9ef6915895f1a7a1
 if(PYMOSHI_GGML STREQUAL "package")
   # The libggml-python wheel keeps its CMake files in lib64/, where CMake does not look on Debian and Ubuntu.
   set_property(GLOBAL PROPERTY FIND_LIBRARY_USE_LIB64_PATHS TRUE)
-  find_package(ggml CONFIG REQUIRED GLOBAL)
+  find_package(ggml CONFIG REQUIRED)
   message(STATUS "ggml: package ${ggml_VERSION} in ${ggml_DIR}")
 
   function(pymoshi_install_ggml dest)
