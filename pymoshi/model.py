@@ -118,7 +118,7 @@ def load(
     n_threads = 0 if threads is None else whole("threads", threads, 1, _MOST_THREADS)
     files = layout.resolve(model, mimi=mimi, tokenizer=tokenizer)
     if codec_only and files.mimi is None:
-        raise ModelNotFoundError(f"{files.name} has no Mimi codec in {files.folder}; name one with mimi=.")
+        raise ModelNotFoundError(f"{files.name}: {files.missing.get('mimi', 'it is no Mimi codec')}.")
     native = _native.NativeModel(
         None if codec_only else files.lm,
         files.mimi,
@@ -183,7 +183,8 @@ class Model:
     def mimi(self) -> Mimi:
         """The codec. Raises UnsupportedModelError if the model was loaded without one."""
         if not self.info.has_mimi:
-            raise UnsupportedModelError(f"{self.name} was loaded without a Mimi codec; name one with load(mimi=...).")
+            reason = self.files.missing.get("mimi", "it is a language model alone")
+            raise UnsupportedModelError(f"{self.name} was loaded without a Mimi codec: {reason}.")
         return Mimi(self._native, self.info.mimi_codebooks, self.info.mimi_card, self.info.frame_size)
 
     def session(

@@ -83,6 +83,8 @@ class Lines:
 
     def add(self, seconds: float, piece: str) -> str | None:
         """The next frame's text, "" if it has none. Returns a line, "[mm:ss.s] text", when one is complete."""
+        # The model can say any byte; a terminal must not obey it.
+        piece = "".join(letter if letter.isprintable() else " " for letter in piece)
         silent = not piece and seconds - self._last >= self._pause
         full = piece.startswith(" ") and len(self.current) + len(piece) > self._longest
         line = self.flush() if silent or full else None

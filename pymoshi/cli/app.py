@@ -10,9 +10,11 @@ import typer
 
 import pymoshi
 from pymoshi.cli.console import stderr
+from pymoshi.cli.convert import convert_command
 from pymoshi.cli.devices import devices_command
 from pymoshi.cli.info import info_command
 from pymoshi.cli.mimi import mimi_app
+from pymoshi.cli.synth import synth_command
 from pymoshi.cli.talk import talk_command
 from pymoshi.errors import PymoshiError
 
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.command("talk")(talk_command)
 app.command("info")(info_command)
 app.command("devices")(devices_command)
+app.command("convert")(convert_command)
+app.command("synth")(synth_command)
 app.add_typer(mimi_app, name="mimi")
 
 

@@ -52,7 +52,7 @@ def talk_command(
     with load_model(model, device=device, threads=threads, mimi=mimi, tokenizer=tokenizer) as loaded:
         stats = Stats(load_seconds=time.perf_counter() - started)
         if loaded.tokenizer is None:
-            say("No tokenizer was found beside the model: it will speak, but its text is not shown.")
+            say(f"It will speak, but its text is not shown: {loaded.files.missing.get('tokenizer', 'no tokenizer')}.")
         options: dict[str, Any] = {
             "seed": seed,
             "temperature": temperature,
