@@ -36,6 +36,7 @@ from pymoshi.errors import (
 from pymoshi.mimi import Mimi, MimiStream
 from pymoshi.model import Device, Model, ModelInfo, devices, load
 from pymoshi.session import Frame, Session
+from pymoshi.snapshot import Snapshot
 from pymoshi.text import Tokenizer
 
 try:
@@ -67,6 +68,7 @@ __all__ = [
     "PersonaError",
     "PymoshiError",
     "Session",
+    "Snapshot",
     "SnapshotError",
     "StateError",
     "Tokenizer",

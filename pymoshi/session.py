@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pymoshi import _native, arrays
 from pymoshi.errors import InputError, UnsupportedModelError
 from pymoshi.options import HOTTEST, LARGEST_TOP_K, real, whole
+from pymoshi.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from pymoshi.model import Model
@@ -163,6 +165,39 @@ class Session:
             sampling["temperature"], int(sampling["top_k"]), sampling["text_temperature"], int(sampling["text_top_k"])
         )
         self._native.params.update(sampling)
+
+    def snapshot(self) -> Snapshot:
+        """This moment of the conversation. Raises StateError (closed, or in use by another thread)."""
+        pending = self._text.pending if self._text else b""
+        return Snapshot(self._native.save(), self._index, self.seed, self.sampling, pending)
+
+    def save(self, path: str | Path) -> None:
+        """Keeps this moment of the conversation in a file. Raises SnapshotError, StateError."""
+        self.snapshot().write(path)
+
+    def restore(self, snapshot: str | Path | Snapshot) -> None:
+        """Goes on from a moment that was saved, by this session or another one.
+
+        Raises SnapshotError if the snapshot is damaged, or of another model, context, kv_type or window;
+        InputError for sampling that cannot be; StateError (closed, or in use by another thread).
+        """
+        moment = snapshot if isinstance(snapshot, Snapshot) else Snapshot.read(snapshot)
+        seed = whole("seed", moment.seed, 0, 2**64 - 1)
+        self._native.restore(moment.data)
+        self.set_sampling(**moment.sampling)  # type: ignore[arg-type]  # set_sampling checks them
+        self.seed, self._index = seed, moment.index
+        self._text = self.model.tokenizer.stream(moment.text) if self.model.tokenizer else None
+
+    def fork(self) -> "Session":
+        """A second session that goes on from here, on its own. Raises OutOfMemoryError, StateError."""
+        moment = self.snapshot()
+        twin = Session(self._native.twin(), self.model)
+        try:
+            twin.restore(moment)
+        except BaseException:
+            twin.close()
+            raise
+        return twin
 
     def tap(self, name: str) -> NDArray[np.float32]:
         """An intermediate result of the last step, flat; see moshi_session_tap in moshi.h for the names.

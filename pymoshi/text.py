@@ -73,17 +73,22 @@ class Tokenizer:
         stream = self.stream()
         return "".join([stream.push(token) for token in tokens]) + stream.flush()
 
-    def stream(self) -> "TextStream":
-        """Turns one token after the other into text."""
-        return TextStream(self)
+    def stream(self, pending: bytes = b"") -> "TextStream":
+        """Turns one token after the other into text, going on after the bytes of an incomplete character."""
+        return TextStream(self, pending)
 
 
 class TextStream:
     """Text as it comes. A character that arrives in several bytes is given back with its last one."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, pending: bytes = b"") -> None:
         self._tokenizer = tokenizer
-        self._bytes = bytearray()
+        self._bytes = bytearray(pending)
+
+    @property
+    def pending(self) -> bytes:
+        """The bytes of a character that is not complete yet."""
+        return bytes(self._bytes)
 
     def push(self, token: int) -> str:
         """What the token adds to the text."""

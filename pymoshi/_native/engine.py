@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymoshi._native.library import CData, Progress, c_string, check, ffi, lib, text
-from pymoshi.errors import StateError
+from pymoshi.errors import InputError, ModelFormatError, SnapshotError, StateError
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int32]
@@ -177,6 +177,7 @@ class NativeSession(Handle):
     """One conversation. `params` are fields of moshi_session_params; those left out keep the model's defaults."""
 
     def __init__(self, model: NativeModel, **params: Any) -> None:
+        self._model = model
         out = ffi().new("moshi_session **")
         with model.shared() as pointer:
             filled = ffi().new("moshi_session_params *", lib().moshi_session_default_params(pointer))
@@ -186,6 +187,10 @@ class NativeSession(Handle):
         self.params = plain(filled[0])
         self._frame = ffi().new("moshi_frame *")
         super().__init__(out[0], lib().moshi_session_free, "session")
+
+    def twin(self) -> "NativeSession":
+        """A new session with the same parameters."""
+        return NativeSession(self._model, **self.params)
 
     def step(self, pcm: Floats, audio: Floats) -> dict[str, Any]:
         """pcm: [frame_size] in. audio: [frame_size] out. Returns the fields of Frame that C fills."""
@@ -264,8 +269,12 @@ class NativeSession(Handle):
         return data[: written[0]]
 
     def restore(self, data: NDArray[np.uint8]) -> None:
+        """Goes on from a snapshot. Raises SnapshotError if it is not one of this model and these parameters."""
         with self.use() as session:
-            check(lib().moshi_session_restore(session, _in(data, "char[]"), data.nbytes))
+            try:
+                check(lib().moshi_session_restore(session, _in(data, "char[]"), data.nbytes))
+            except (InputError, ModelFormatError, StateError) as error:
+                raise SnapshotError(str(error)) from error
 
 
 def _row(tokens: CData, n: int) -> Codes:
