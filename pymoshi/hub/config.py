@@ -16,7 +16,8 @@ Metadata = dict[str, Scalar | list[Scalar]]
 MAX_CONFIG_BYTES = 1 << 20  # a published config.json has two or three KB
 MAX_DEPTH = 16
 MAX_STREAMS = 64  # moshi.h: MOSHI_MAX_CODEBOOKS
-_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
+_KEY = re.compile(r"[A-Za-z0-9_.\-]+")
+_MAX_KEY = 256
 
 # Kyutai's loader falls back on these when a repository has no config.json (moshiko, moshika, PersonaPlex 7B).
 MOSHI_7B: dict[str, Any] = {
@@ -280,8 +281,10 @@ def flatten(config: Mapping[str, Any], prefix: str) -> Metadata:
     flat: Metadata = {}
     for key, value in config.items():
         name = f"{prefix}.{key}"
-        if not _KEY.fullmatch(name):
-            raise ModelFormatError(f"config key {name[:80]!r} cannot be stored; expected letters, digits and _ . -")
+        if not _KEY.fullmatch(key) or len(name) > _MAX_KEY:
+            raise ModelFormatError(
+                f"config key {name[:80]!r} cannot be stored; expected up to {_MAX_KEY} letters, digits and _ . -"
+            )
         if isinstance(value, dict):
             entries = flatten(value, name)
         else:

@@ -56,12 +56,7 @@ def resolve(model: str | Path, *, mimi: str | Path | None = None, tokenizer: str
 
     Raises ModelNotFoundError (which file, looked for where, what to do), ModelFormatError, InputError.
     """
-    if str(model) == DEMO:
-        path = DEMO_FOLDER
-    else:
-        path = Path(model).expanduser()
-        if "\0" in str(path) or not path.exists():
-            raise ModelNotFoundError(f"{model}: no such file or folder, and not the name of a known model")
+    path = DEMO_FOLDER if str(model) == DEMO else _existing(model)
     folder = path if path.is_dir() else path.parent
     lm, codec = _model_in(folder) if path.is_dir() else _single(path)
     raw, config_path = _find_config(folder)
@@ -81,6 +76,20 @@ def resolve(model: str | Path, *, mimi: str | Path | None = None, tokenizer: str
         config=dict(raw) if raw else None,
         missing=missing,
     )
+
+
+def _existing(model: str | Path) -> Path:
+    path = Path(model)
+    try:
+        path = path.expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home folder, a zero byte
+        there = False
+    if not there:
+        text = str(model)
+        shown = text if len(text) <= 200 else text[:200] + "..."
+        raise ModelNotFoundError(f"{shown!r}: no such file or folder, and not the name of a known model")
+    return path
 
 
 def _name(path: Path, header: GgufHeader | None) -> str:

@@ -33,6 +33,8 @@ def random_rows(rng: np.random.Generator, kind: str, rows: int, length: int, std
             values |= ((values & 0x0F) == 0).astype(np.uint8) << 3 | ((values & 0xF0) == 0).astype(np.uint8) << 7
         case "q8_0":
             blocks = _blocks(rng, shape, np.float16(std / _SPREAD_8_BIT).tobytes(), 34)
+            values = blocks[:, 2:]
+            values[values == 0x80] = 0  # -128, which has no positive counterpart
         case _:
             raise ValueError(f"{kind} is not a type that weights are stored in")
     return blocks.reshape(shape)
