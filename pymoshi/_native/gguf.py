@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,7 +66,7 @@ class GgufFile:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    @property
+    @cached_property
     def tensors(self) -> dict[str, GgufTensor]:
         """All tensors by name, in the file's order."""
         return {tensor.name: tensor for tensor in self._tensors()}
@@ -77,7 +78,7 @@ class GgufFile:
             shape = tuple(int(found.ne[axis]) for axis in reversed(range(found.n_dims)))
             yield GgufTensor(text(found.name), text(found.type), shape, int(found.n_bytes), int(found.file_offset))
 
-    @property
+    @cached_property
     def keys(self) -> dict[str, GgufKey]:
         """All metadata by key, in the file's order."""
         return {entry.key: entry for entry in self._keys()}
@@ -90,10 +91,10 @@ class GgufFile:
             yield GgufKey(text(key[0]), text(kind[0]), text(value[0]))
 
     def _find(self, name: str) -> GgufTensor:
-        for tensor in self._tensors():
-            if tensor.name == name:
-                return tensor
-        raise InputError(f"{self.path} has no tensor {name!r}.")
+        self._handle()
+        if name not in self.tensors:
+            raise InputError(f"{self.path} has no tensor {name!r}.")
+        return self.tensors[name]
 
     def read_f32(self, name: str) -> NDArray[np.float32]:
         """The tensor's values as float32, in its shape. Integers come bit by bit: view the result as int32."""
