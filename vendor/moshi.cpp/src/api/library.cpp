@@ -1,0 +1,39 @@
+// Version, errors, log, devices.
+#include "api/handles.h"
+#include "api/log.h"
+#include "backend/threads.h"
+
+using namespace moshi;
+
+const char * moshi_version(void) { return MOSHI_VERSION; }
+
+const char * moshi_ggml_version(void) { return ggml_version(); }
+
+const char * moshi_last_error(void) { return last_error(); }
+
+void moshi_set_log(moshi_log_callback callback, void * user) { set_log(callback, user); }
+
+int32_t moshi_default_threads(void) { return default_threads(); }
+
+int32_t moshi_device_count(void) {
+    int32_t n = 0;
+    guarded([&] { n = static_cast<int32_t>(list_devices().size()); });
+    return n;
+}
+
+moshi_status moshi_device_get(int32_t index, moshi_device_info * out) {
+    return guarded([&] {
+        require(out, "out");
+        const std::vector<Device> devices = list_devices();
+        if (index < 0 || index >= static_cast<int32_t>(devices.size())) {
+            fail(MOSHI_ERROR_ARGUMENT, "device %d; expected 0 to %d", index, static_cast<int>(devices.size()) - 1);
+        }
+        const Device & d = devices[index];
+        *out = {};
+        copy_text(out->name, sizeof(out->name), d.name);
+        copy_text(out->description, sizeof(out->description), d.description);
+        out->is_gpu = d.is_gpu;
+        out->memory_total = d.memory_total;
+        out->memory_free = d.memory_free;
+    });
+}

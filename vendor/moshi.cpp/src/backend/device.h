@@ -1,0 +1,32 @@
+// Devices, as ggml's backend registry knows them.
+#pragma once
+
+#include "moshi.h"
+
+#include "ggml-backend.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace moshi {
+
+struct Device {
+    ggml_backend_dev_t dev;
+    std::string name;        // "cpu", "cuda", "cuda:1", "vulkan", ...
+    std::string description;
+    bool is_gpu;
+    uint64_t memory_total, memory_free; // bytes; 0 if unknown
+};
+
+std::vector<Device> list_devices();
+
+struct DeviceChoice {
+    Device device;
+    std::string reason; // "" when asked for by name
+};
+
+// `name`: "auto" or a device's name. `needed`: bytes of weights; "auto" passes over a GPU with less free memory.
+DeviceChoice choose_device(const std::string & name, uint64_t needed);
+
+} // namespace moshi

@@ -1,0 +1,236 @@
+#include "lm/stream.h"
+
+#include "api/error.h"
+
+#include <algorithm>
+
+namespace moshi {
+
+namespace {
+
+constexpr size_t kMaxPasses = 4; // a step, a forced step, a prefill batch and its remainder
+
+ggml_type ring_type(const LmStreamParams & p, const LmModel & m) {
+    const int head_dim = m.config.dim / m.config.n_heads;
+    if (head_dim % ggml_blck_size(p.kv_type) != 0) {
+        fail(MOSHI_ERROR_UNSUPPORTED, "a KV cache of type %s needs heads of a multiple of %lld channels; this model's have %d", ggml_type_name(p.kv_type),
+             (long long) ggml_blck_size(p.kv_type), head_dim);
+    }
+    return p.kv_type;
+}
+
+} // namespace
+
+bool Forced::any() const {
+    return std::any_of(tokens.begin(), tokens.end(), [](int32_t t) { return t != MOSHI_TOKEN_NONE; });
+}
+
+bool LmStream::Key::operator==(const Key & o) const {
+    return n == o.n && n_kv == o.n_kv && embeddings == o.embeddings && zeros == o.zeros && forced == o.forced && head == o.head &&
+           text_candidates == o.text_candidates && audio_candidates == o.audio_candidates;
+}
+
+LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParams & params) : model_(model), compute_(compute), params_(params) {
+    const LmConfig & c = model.config;
+    const int B = max_batch(), S = 1 + params.n_steps;
+    state_ctx_ = new_context(2 * static_cast<size_t>(c.n_layers + c.depformer.n_layers) + 8);
+    ring_ = std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.dim, params.context, B, ring_type(params, model), params.window});
+    depformer_cache_ = depformer_cache(state_ctx_.get(), model, params.n_steps);
+    state_ = allocate_state(state_ctx_.get(), compute, "the conversation's context");
+
+    input_ctx_ = new_context(32);
+    ggml_context * ctx = input_ctx_.get();
+    tokens_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, B, 1 + c.n_q), ggml_new_tensor_2d(ctx, GGML_TYPE_F32, B, 1 + c.n_q)};
+    forced_ = {ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S)};
+    embeddings_ = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, c.dim, B);
+    positions_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
+    slots_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
+    mask_ = ggml_new_tensor_1d(ctx, GGML_TYPE_F16, int64_t(ring_->slots()) * B);
+    noise_ = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, c.text_card_out + int64_t(params.n_steps) * c.card);
+    samples_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S);
+    inputs_ = allocate(ctx, compute.buffer_type(), "the model's inputs");
+}
+
+LmStream::Pass & LmStream::pass_for(const Key & key) {
+    const auto it = std::find_if(passes_.begin(), passes_.end(), [&](const Pass & p) { return p.key == key; });
+    if (it != passes_.end()) {
+        passes_.splice(passes_.begin(), passes_, it);
+    } else {
+        if (passes_.size() == kMaxPasses) {
+            passes_.pop_back();
+        }
+        passes_.push_front(build(key));
+    }
+    return passes_.front();
+}
+
+void LmStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
+    if (params_.taps) {
+        ggml_set_output(t);
+        pass.graph->expand(t);
+        pass.taps.emplace_back(name, t);
+    }
+}
+
+LmStream::Pass LmStream::build(const Key & key) {
+    const LmConfig & c = model_.config;
+    const size_t nodes = 512 + 8 * size_t(c.n_q) + 48 * size_t(c.n_layers) + size_t(params_.n_steps) * (48 + 40 * size_t(c.depformer.n_layers));
+    Pass pass;
+    pass.key = key;
+    pass.graph = std::make_unique<Graph>(compute_, nodes);
+    Graph & g = *pass.graph;
+    ggml_context * ctx = g.ctx();
+    ggml_tensor * x = nullptr;                                              // [dim, n]
+    if (key.embeddings) {
+        x = ggml_view_2d(ctx, embeddings_, c.dim, key.n, embeddings_->nb[1], 0);
+    } else {
+        x = embed_tokens(ctx, model_, {tokens_.ids, key.zeros ? tokens_.gains : nullptr}, key.n);
+    }
+    const RingInputs ring{ggml_view_1d(ctx, slots_, key.n, 0), ggml_view_2d(ctx, mask_, key.n_kv, key.n, key.n_kv * sizeof(ggml_fp16_t), 0)};
+    x = temporal_transformer(g, compute_, model_, *ring_, x, ggml_view_1d(ctx, positions_, key.n, 0), ring);
+    if (key.head || params_.taps) {
+        x = rms_norm(ctx, x, model_.out_norm, c.norm_eps);
+        keep(pass, "transformer_out", x);
+    }
+    if (key.head) {
+        build_head(pass, x);
+    } else {
+        g.expand(x);
+    }
+    g.finish("the language model");
+    return pass;
+}
+
+void LmStream::build_head(Pass & pass, ggml_tensor * hidden) {
+    const Key & key = pass.key;
+    Graph & g = *pass.graph;
+    ggml_context * ctx = g.ctx();
+    const auto out = [&](ggml_tensor * token, int i) { g.expand(ggml_cpy(ctx, token, ggml_view_1d(ctx, samples_, 1, i * sizeof(int32_t)))); };
+    ggml_tensor * logits = ggml_mul_mat(ctx, model_.text_linear, hidden);   // [text_card_out, 1]
+    keep(pass, "text_logits", logits);
+    for (ggml_tensor * head : model_.extra_heads) {
+        keep(pass, "extra_heads", ggml_soft_max(ctx, ggml_mul_mat(ctx, head, hidden)));
+    }
+    ggml_tensor * text = sample(ctx, compute_, logits, key.text_candidates,
+                                key.text_candidates ? ggml_view_1d(ctx, noise_, key.text_candidates, 0) : nullptr);
+    out(text, 0);
+    if (params_.n_steps == 0) {
+        return;
+    }
+    const DepformerOptions options{params_.n_steps, params_.window == MOSHI_WINDOW_LEGACY, key.audio_candidates,
+                                   ggml_view_1d(ctx, noise_, noise_->ne[0] - key.text_candidates, key.text_candidates * sizeof(float)),
+                                   key.forced ? &forced_ : nullptr};
+    const DepformerRun run = depformer(g, compute_, model_, depformer_cache_, hidden, text, options);
+    for (int k = 0; k < params_.n_steps; ++k) {
+        out(run.tokens[k], 1 + k);
+        keep(pass, "depformer_logits", run.logits[k]);
+    }
+}
+
+void LmStream::set_tokens(const int32_t * tokens, int n, bool zeros) {
+    const int n_streams = 1 + model_.config.n_q;
+    std::vector<int32_t> ids(n);
+    std::vector<float> gains(n);
+    for (int s = 0; s < n_streams; ++s) {
+        for (int i = 0; i < n; ++i) {
+            const int32_t token = tokens[size_t(i) * n_streams + s];
+            ids[i] = std::max(token, 0);
+            gains[i] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
+        }
+        ggml_backend_tensor_set(tokens_.ids, ids.data(), s * tokens_.ids->nb[1], n * sizeof(int32_t));
+        if (zeros) {
+            ggml_backend_tensor_set(tokens_.gains, gains.data(), s * tokens_.gains->nb[1], n * sizeof(float));
+        }
+    }
+}
+
+void LmStream::set_ring_inputs(int n, int n_kv) {
+    std::vector<int32_t> positions(n), slots(n);
+    std::vector<ggml_fp16_t> mask(static_cast<size_t>(n) * n_kv);
+    ring_->fill_inputs(position_, n, 1, n_kv, positions.data(), slots.data(), mask.data());
+    ggml_backend_tensor_set(positions_, positions.data(), 0, n * sizeof(int32_t));
+    ggml_backend_tensor_set(slots_, slots.data(), 0, n * sizeof(int32_t));
+    ggml_backend_tensor_set(mask_, mask.data(), 0, mask.size() * sizeof(ggml_fp16_t));
+}
+
+void LmStream::set_forced(const Forced & forced) {
+    const int n = 1 + params_.n_steps;
+    std::vector<int32_t> ids(n, 0);
+    std::vector<float> sampled(n, 1.0f), given(n, 0.0f);
+    for (int i = 0; i < n && i < static_cast<int>(forced.tokens.size()); ++i) {
+        const int32_t token = forced.tokens[i];
+        if (token != MOSHI_TOKEN_NONE) {
+            ids[i] = std::max(token, 0);
+            sampled[i] = 0.0f;
+            given[i] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
+        }
+    }
+    ggml_backend_tensor_set(forced_.ids, ids.data(), 0, n * sizeof(int32_t));
+    ggml_backend_tensor_set(forced_.sample_gain, sampled.data(), 0, n * sizeof(float));
+    ggml_backend_tensor_set(forced_.forced_gain, given.data(), 0, n * sizeof(float));
+}
+
+void LmStream::read_taps(const Pass & pass) {
+    for (const auto & [name, tensor] : pass.taps) {
+        std::vector<float> & out = taps_[name];
+        const size_t n = static_cast<size_t>(ggml_nelements(tensor));
+        out.resize(out.size() + n);
+        ggml_backend_tensor_get(tensor, out.data() + out.size() - n, 0, n * sizeof(float));
+    }
+}
+
+Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed, uint64_t frame) {
+    const LmConfig & c = model_.config;
+    const bool zeros = std::find(tokens, tokens + 1 + c.n_q, MOSHI_TOKEN_ZERO) != tokens + 1 + c.n_q;
+    const Key key{1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
+    Pass & pass = pass_for(key);
+    set_tokens(tokens, 1, zeros);
+    set_ring_inputs(1, key.n_kv);
+    if (key.forced) {
+        set_forced(forced);
+    }
+    std::vector<float> noise(key.text_candidates + size_t(params_.n_steps) * key.audio_candidates);
+    fill_noise(noise.data(), key.text_candidates, text.temperature, seed, frame, 0);
+    for (int k = 0; k < params_.n_steps; ++k) {
+        fill_noise(noise.data() + key.text_candidates + size_t(k) * key.audio_candidates, key.audio_candidates, audio.temperature, seed, frame, 1 + k);
+    }
+    if (!noise.empty()) {
+        ggml_backend_tensor_set(noise_, noise.data(), 0, noise.size() * sizeof(float));
+    }
+    pass.graph->run();
+    position_ += 1;
+    std::vector<int32_t> samples(1 + params_.n_steps);
+    ggml_backend_tensor_get(samples_, samples.data(), 0, samples.size() * sizeof(int32_t));
+    clear_taps();
+    read_taps(pass);
+    return {samples[0], {samples.begin() + 1, samples.end()}};
+}
+
+void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n) {
+    const LmConfig & c = model_.config;
+    const size_t n_tokens = embeddings ? 0 : size_t(n) * (1 + c.n_q);
+    const bool zeros = std::find(tokens, tokens + n_tokens, MOSHI_TOKEN_ZERO) != tokens + n_tokens;
+    const Key key{n, ring_->attended(position_, n), embeddings != nullptr, zeros, false, false, 0, 0};
+    Pass & pass = pass_for(key);
+    if (embeddings) {
+        ggml_backend_tensor_set(embeddings_, embeddings, 0, size_t(n) * c.dim * sizeof(float));
+    } else {
+        set_tokens(tokens, n, zeros);
+    }
+    set_ring_inputs(n, key.n_kv);
+    pass.graph->run();
+    position_ += n;
+    read_taps(pass);
+}
+
+void LmStream::save(BlobWriter & out) const {
+    out.value(position_);
+    ring_->save(out, position_);
+}
+
+void LmStream::restore(BlobReader & in) {
+    position_ = in.value<int64_t>();
+    ring_->restore(in, position_);
+}
+
+} // namespace moshi

@@ -1,0 +1,93 @@
+// One running language model: its KV ring, and one graph per frame for everything between tokens in and tokens out.
+#pragma once
+
+#include "lm/depformer.h"
+#include "lm/temporal.h"
+#include "mimi/codec.h" // Taps
+#include "nn/blob.h"
+
+#include <list>
+
+namespace moshi {
+
+struct LmStreamParams {
+    int context;
+    ggml_type kv_type;
+    moshi_window window;
+    int n_steps; // depformer steps per frame
+    bool taps;
+};
+
+// What is fed instead of a sample: entry 0 for the text token, 1 + k for that of depformer step k.
+struct Forced {
+    std::vector<int32_t> tokens; // MOSHI_TOKEN_NONE: the sample
+    bool any() const;
+};
+
+struct Samples {
+    int32_t text;
+    std::vector<int32_t> audio; // [n_steps]
+};
+
+class LmStream {
+public:
+    LmStream(const LmModel & model, Compute & compute, const LmStreamParams & params);
+
+    // One position: tokens [1 + n_q], text first. `frame` numbers the draw of random numbers.
+    Samples step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed, uint64_t frame);
+    // Up to max_batch() positions without depformer. tokens: [n][1 + n_q], or embeddings: [n][dim].
+    void prefill(const int32_t * tokens, const float * embeddings, int n);
+
+    static int max_batch() { return 64; }
+    int64_t position() const { return position_; }
+    void rewind(int64_t position) { position_ = position; } // forgets what came later
+    const LmStreamParams & params() const { return params_; }
+    const Taps & taps() const { return taps_; }
+    void clear_taps() { taps_.clear(); }
+
+    void save(BlobWriter & out) const;
+    void restore(BlobReader & in); // of a snapshot whose size has been checked
+    size_t snapshot_bytes(int64_t position) const { return sizeof(position_) + ring_->filled_bytes(position); }
+
+private:
+    // A graph serves every frame with the same key.
+    struct Key {
+        int n, n_kv;
+        bool embeddings, zeros, forced, head;
+        int text_candidates, audio_candidates;
+        bool operator==(const Key & o) const;
+    };
+    struct Pass {
+        Key key;
+        std::unique_ptr<Graph> graph;
+        std::vector<std::pair<const char *, ggml_tensor *>> taps;
+    };
+
+    Pass & pass_for(const Key & key);
+    Pass build(const Key & key);
+    void build_head(Pass & pass, ggml_tensor * x);
+    void keep(Pass & pass, const char * name, ggml_tensor * t) const;
+    void set_tokens(const int32_t * tokens, int n, bool zeros);
+    void set_ring_inputs(int n, int n_kv);
+    void set_forced(const Forced & forced);
+    void read_taps(const Pass & pass);
+
+    const LmModel & model_;
+    Compute & compute_;
+    LmStreamParams params_;
+
+    ContextPtr state_ctx_, input_ctx_;
+    std::unique_ptr<KvRing> ring_;
+    DepformerCache depformer_cache_;
+    StateBuffer state_;
+    TokenInputs tokens_;
+    ForcedInputs forced_;
+    ggml_tensor *embeddings_, *positions_, *slots_, *mask_, *noise_, *samples_;
+    BufferPtr inputs_;
+
+    int64_t position_ = 0;
+    std::list<Pass> passes_; // most recently used first
+    Taps taps_;
+};
+
+} // namespace moshi

@@ -1,0 +1,89 @@
+// The Mimi codec: weights shared by all, and one stream's state (MODELS.md 1.6).
+#pragma once
+
+#include "mimi/quantizer.h"
+#include "mimi/seanet.h"
+#include "mimi/transformer.h"
+#include "nn/blob.h"
+
+#include <map>
+
+namespace moshi {
+
+struct MimiModel {
+    MimiConfig config;
+    SeanetEncoder encoder;
+    SeanetDecoder decoder;
+    MimiTransformer encoder_transformer, decoder_transformer;
+    Conv downsample;
+    DepthwiseUpsample upsample;
+    Quantizer quantizer;
+    Weights weights;
+};
+
+std::unique_ptr<MimiModel> load_mimi(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack, const Progress & progress);
+
+using Taps = std::map<std::string, std::vector<float>>;
+
+// One direction pair of a stream. Not thread-safe.
+class MimiStream {
+public:
+    MimiStream(const MimiModel & model, Compute & compute, const moshi_mimi_params & params);
+
+    int n_codebooks() const { return params_.n_codebooks; }
+    int frame_size() const { return model_.config.frame_size; }
+    void encode(const float * pcm, int n_frames, int32_t * codes);                    // codes [n_codebooks][n_frames]
+    void decode(const int32_t * codes, int n_codebooks, int n_frames, float * pcm);
+    void reset();
+    const Taps & taps() const { return taps_; }
+
+    void save(BlobWriter & out) const;
+    void restore(BlobReader & in); // of a snapshot whose size has been checked
+    size_t snapshot_bytes(int64_t encoded, int64_t decoded) const;
+    int64_t encoded() const { return encoded_; } // latents since the last reset
+    int64_t decoded() const { return decoded_; }
+
+private:
+    struct Pass { // a built graph and what is read from it
+        std::unique_ptr<Graph> graph;
+        std::vector<ggml_tensor *> outputs;
+        std::map<std::string, ggml_tensor *> taps;
+    };
+    struct Inputs { // of one direction's transformer
+        ggml_tensor *positions, *slots, *mask;
+    };
+
+    Inputs declare_inputs();
+    Pass build_encoder(int n_frames);
+    Pass build_decoder(int n_frames, int n_codebooks);
+    RingInputs ring_inputs(ggml_context * ctx, const Inputs & in, int T, ggml_tensor ** positions) const;
+    void set_ring_inputs(const KvRing & ring, const Inputs & in, int64_t first, int T);
+    void keep(Pass & pass, const char * name, ggml_tensor * t) const;
+    void read_taps(const Pass & pass);
+    void encode_chunk(const float * pcm, int n, int32_t * codes, int codes_stride);
+    void decode_chunk(const int32_t * codes, int codes_stride, int n_codebooks, int n, float * pcm);
+
+    const MimiModel & model_;
+    Compute & compute_;
+    moshi_mimi_params params_;
+    int chunk_; // most frames per graph, a multiple of frames_per_call
+
+    std::vector<ggml_tensor *> histories() const;
+
+    ContextPtr state_ctx_;
+    SeanetHistory encoder_history_, decoder_history_;
+    ggml_tensor *downsample_history_, *upsample_history_;
+    std::unique_ptr<KvRing> encoder_ring_, decoder_ring_;
+    ContextPtr input_ctx_;
+    Inputs encoder_inputs_, decoder_inputs_;
+    ggml_tensor *pcm_, *first_call_, *codes_in_, *codes_out_;
+    StateBuffer state_;
+    BufferPtr inputs_;
+
+    int64_t encoded_ = 0, decoded_ = 0; // latents so far
+    std::map<int, Pass> encoders_;
+    std::map<std::pair<int, int>, Pass> decoders_;
+    Taps taps_;
+};
+
+} // namespace moshi

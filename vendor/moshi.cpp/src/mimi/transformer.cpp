@@ -1,0 +1,53 @@
+#include "mimi/transformer.h"
+
+#include "gguf/names.h"
+
+namespace moshi {
+
+namespace {
+constexpr float kLayerNormEps = 1e-5f;
+}
+
+MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & c) {
+    MimiTransformer w{{}, c.n_heads, c.max_period};
+    const int64_t D = c.dimension;
+    for (int l = 0; l < c.n_layers; ++l) {
+        const std::string p = name + ".transformer.layers." + std::to_string(l) + ".";
+        const auto vector = [&](const char * leaf) { return loader.vector(stored_name(p + leaf), D); };
+        const auto matrix = [&](std::initializer_list<std::string> leaves, int64_t n_out, int64_t n_in) {
+            const std::string first = p + *leaves.begin(), second = p + *(leaves.end() - 1);
+            return loader.matrix(find_name(loader.file(), {first, second}), n_out, n_in);
+        };
+        MimiLayer layer;
+        layer.norm1 = vector("norm1.weight");
+        layer.norm1_bias = vector("norm1.bias");
+        layer.norm2 = vector("norm2.weight");
+        layer.norm2_bias = vector("norm2.bias");
+        layer.in_proj = matrix({"self_attn.in_projs.0.weight", "self_attn.in_proj_weight"}, 3 * D, D);
+        layer.out_proj = matrix({"self_attn.out_projs.0.weight", "self_attn.out_proj.weight"}, D, D);
+        layer.linear1 = matrix({"linear1.weight"}, c.ffn, D);
+        layer.linear2 = matrix({"linear2.weight"}, D, c.ffn);
+        layer.scale1 = vector("layer_scale_1.scale");
+        layer.scale2 = vector("layer_scale_2.scale");
+        w.layers.push_back(layer);
+    }
+    return w;
+}
+
+ggml_tensor * mimi_transformer(Graph & graph, const Compute & compute, const MimiTransformer & w, const KvRing & ring, ggml_tensor * x,
+                               ggml_tensor * positions, const RingInputs & inputs) {
+    ggml_context * ctx = graph.ctx();
+    const Rope rope{positions, w.max_period};
+    for (size_t l = 0; l < w.layers.size(); ++l) {
+        const MimiLayer & layer = w.layers[l];
+        ggml_tensor * y = layer_norm(ctx, x, layer.norm1, layer.norm1_bias, kLayerNormEps);
+        y = ring_attention(graph, compute, y, layer.in_proj, layer.out_proj, w.n_heads, ring, static_cast<int>(l), rope, inputs);
+        x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale1));
+        y = layer_norm(ctx, x, layer.norm2, layer.norm2_bias, kLayerNormEps);
+        y = ggml_mul_mat(ctx, layer.linear2, ggml_gelu_erf(ctx, ggml_mul_mat(ctx, layer.linear1, y))); // exact GELU, not tanh
+        x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale2));
+    }
+    return x;
+}
+
+} // namespace moshi

@@ -1,0 +1,27 @@
+// Mimi's two transformers at 25 latents a second (MODELS.md 1.3).
+#pragma once
+
+#include "mimi/config.h"
+#include "nn/ops.h"
+#include "nn/weights.h"
+
+namespace moshi {
+
+struct MimiLayer {
+    ggml_tensor *norm1, *norm1_bias, *norm2, *norm2_bias; // [dim]
+    ggml_tensor *in_proj, *out_proj, *linear1, *linear2;
+    ggml_tensor *scale1, *scale2;                         // [dim]
+};
+
+struct MimiTransformer {
+    std::vector<MimiLayer> layers;
+    int n_heads;
+    float max_period;
+};
+
+MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & config);
+
+ggml_tensor * mimi_transformer(Graph & graph, const Compute & compute, const MimiTransformer & w, const KvRing & ring, ggml_tensor * x,
+                               ggml_tensor * positions, const RingInputs & inputs);
+
+} // namespace moshi

@@ -1,0 +1,63 @@
+#include "nn/kv_ring.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moshi {
+
+// Slots beyond the context keep what a batched push overwrites readable for the first queries of that push.
+KvRing::KvRing(ggml_context * state, const KvRingShape & shape)
+    : shape_(shape), slots_(static_cast<int>(GGML_PAD(shape.context + shape.max_push - 1, kStep))) {
+    for (int l = 0; l < shape.n_layers; ++l) {
+        k_.push_back(ggml_new_tensor_2d(state, shape.type, shape.dim, slots_));
+        v_.push_back(ggml_new_tensor_2d(state, shape.type, shape.dim, slots_));
+    }
+}
+
+int KvRing::attended(int64_t first, int n) const {
+    return static_cast<int>(std::min<int64_t>(slots_, GGML_PAD(first + n, kStep)));
+}
+
+int64_t KvRing::oldest_visible(int64_t query, int64_t push_end) const {
+    switch (shape_.window) {
+        case MOSHI_WINDOW_FULL: return query - shape_.context + 1;
+        case MOSHI_WINDOW_LEGACY: return push_end - shape_.context + 1;
+        default: return push_end - shape_.context;
+    }
+}
+
+void KvRing::fill_inputs(int64_t first, int n, int push, int n_kv, int32_t * positions, int32_t * slots, ggml_fp16_t * mask) const {
+    const ggml_fp16_t hidden = ggml_fp32_to_fp16(-INFINITY);
+    const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f);
+    std::fill(mask, mask + static_cast<size_t>(n) * n_kv, hidden);
+    for (int i = 0; i < n; ++i) {
+        const int64_t query = first + i;
+        const int64_t push_end = first + (i / push + 1) * push;
+        positions[i] = static_cast<int32_t>(query);
+        slots[i] = static_cast<int32_t>(query % slots_);
+        for (int64_t p = std::max<int64_t>(0, oldest_visible(query, push_end)); p <= query; ++p) {
+            mask[static_cast<size_t>(i) * n_kv + p % slots_] = visible;
+        }
+    }
+}
+
+size_t KvRing::filled_bytes(int64_t positions) const {
+    const size_t rows = static_cast<size_t>(std::min<int64_t>(positions, slots_));
+    return k_.empty() ? 0 : 2 * k_.size() * rows * k_[0]->nb[1];
+}
+
+void KvRing::save(BlobWriter & out, int64_t positions) const {
+    for (size_t l = 0; l < k_.size(); ++l) {
+        out.tensor(k_[l], filled_bytes(positions) / (2 * k_.size()));
+        out.tensor(v_[l], filled_bytes(positions) / (2 * k_.size()));
+    }
+}
+
+void KvRing::restore(BlobReader & in, int64_t positions) {
+    for (size_t l = 0; l < k_.size(); ++l) {
+        in.tensor(k_[l], filled_bytes(positions) / (2 * k_.size()));
+        in.tensor(v_[l], filled_bytes(positions) / (2 * k_.size()));
+    }
+}
+
+} // namespace moshi

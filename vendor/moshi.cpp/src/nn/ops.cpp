@@ -1,0 +1,73 @@
+#include "nn/ops.h"
+
+#include <cmath>
+
+namespace moshi {
+
+ggml_tensor * rms_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, float eps) {
+    return ggml_mul(ctx, ggml_rms_norm(ctx, x, eps), gain);
+}
+
+ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, ggml_tensor * bias, float eps) {
+    return ggml_add(ctx, ggml_mul(ctx, ggml_norm(ctx, x, eps), gain), bias);
+}
+
+namespace {
+
+// Interleaved pairs, angles from absolute positions (MODELS.md 6.2).
+ggml_tensor * rotate(ggml_context * ctx, ggml_tensor * x, const Rope & rope) {
+    const int head_dim = static_cast<int>(x->ne[0]);
+    return ggml_rope_ext(ctx, x, rope.positions, nullptr, head_dim, GGML_ROPE_TYPE_NORMAL, 0, rope.max_period, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+}
+
+// The first n_kv slots as heads: [head_dim, n_kv, n_heads]
+ggml_tensor * heads_of(ggml_context * ctx, ggml_tensor * ring, int n_heads, int64_t n_kv) {
+    const int64_t head_dim = ring->ne[0] / n_heads;
+    ggml_tensor * view = ggml_view_3d(ctx, ring, head_dim, n_heads, n_kv, ggml_row_size(ring->type, head_dim), ring->nb[1], 0);
+    return ggml_permute(ctx, view, 0, 2, 1, 3);
+}
+
+// softmax(q.k) v by matrix products, for devices whose flash attention lacks the head size or the cache type.
+ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, ggml_tensor * mask, float scale) {
+    ggml_tensor * scores = ggml_mul_mat(ctx, k, q);                         // [n_kv, T, n_heads]
+    ggml_mul_mat_set_prec(scores, GGML_PREC_F32);
+    scores = ggml_soft_max_ext(ctx, scores, mask, scale, 0.0f);
+    ggml_tensor * v_t = ggml_cont(ctx, ggml_permute(ctx, v, 1, 0, 2, 3));   // [n_kv, head_dim, n_heads]
+    ggml_tensor * out = ggml_mul_mat(ctx, v_t, scores);                     // [head_dim, T, n_heads]
+    return ggml_cont(ctx, ggml_permute(ctx, out, 0, 2, 1, 3));              // [head_dim, n_heads, T]
+}
+
+} // namespace
+
+ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj, int n_heads,
+                             const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs) {
+    ggml_context * ctx = graph.ctx();
+    const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / n_heads;
+    ggml_tensor * qkv = ggml_mul_mat(ctx, in_proj, x);                      // [3 dim, T]
+    const auto part = [&](int i) {
+        return ggml_view_3d(ctx, qkv, head_dim, n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
+    };
+    ggml_tensor * q = rotate(ctx, part(0), rope);                           // [head_dim, n_heads, T]
+    ggml_tensor * k = rotate(ctx, part(1), rope);
+    ggml_tensor * v = ggml_view_2d(ctx, qkv, dim, T, qkv->nb[1], 2 * dim * sizeof(float));
+    // In the graph before their readers: the ring is state, so no edge orders the writes for us.
+    graph.expand(ggml_set_rows(ctx, ring.k(layer), ggml_reshape_2d(ctx, k, dim, T), inputs.slots));
+    graph.expand(ggml_set_rows(ctx, ring.v(layer), v, inputs.slots));
+
+    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    q = ggml_permute(ctx, q, 0, 2, 1, 3);                                   // [head_dim, T, n_heads]
+    ggml_tensor * keys = heads_of(ctx, ring.k(layer), n_heads, inputs.mask->ne[0]);
+    ggml_tensor * values = heads_of(ctx, ring.v(layer), n_heads, inputs.mask->ne[0]);
+    ggml_tensor * out = ggml_flash_attn_ext(ctx, q, keys, values, inputs.mask, scale, 0.0f, 0.0f);
+    ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
+    if (!compute.supports(out)) {
+        out = plain_attention(ctx, q, keys, values, inputs.mask, scale);
+    }
+    return ggml_mul_mat(ctx, out_proj, ggml_reshape_2d(ctx, out, dim, T));
+}
+
+ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out) {
+    return ggml_mul_mat(ctx, linear_out, ggml_swiglu(ctx, ggml_mul_mat(ctx, linear_in, x)));
+}
+
+} // namespace moshi

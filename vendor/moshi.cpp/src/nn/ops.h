@@ -1,0 +1,30 @@
+// The building blocks of both transformers. Activations are f32, channel fastest: [dim, T].
+#pragma once
+
+#include "backend/compute.h"
+#include "nn/kv_ring.h"
+
+namespace moshi {
+
+ggml_tensor * rms_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, float eps);
+ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, ggml_tensor * bias, float eps);
+
+struct Rope {
+    ggml_tensor * positions; // i32 [T]
+    float max_period;
+};
+
+// Where this call's keys and values go, and which slots its queries see.
+struct RingInputs {
+    ggml_tensor * slots; // i32 [T]
+    ggml_tensor * mask;  // f16 [n_kv, T]
+};
+
+// One streaming self-attention without its norm: x [dim, T] -> [dim, T]. Keys are rotated, then cached.
+ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj, int n_heads,
+                             const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs);
+
+// linear_out(silu(u) * v), [u; v] = linear_in(x) (MODELS.md 2.3)
+ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out);
+
+} // namespace moshi

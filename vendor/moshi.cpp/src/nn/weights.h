@@ -1,0 +1,68 @@
+// From a GGUF file to tensors on a device: every tensor is asked for by name with the shape that the model's
+// configuration implies, so a wrong file fails here with a message and not later in a kernel.
+#pragma once
+
+#include "backend/compute.h"
+#include "gguf/gguf_file.h"
+
+#include <functional>
+
+namespace moshi {
+
+// Owns the tensors of one model file. Immutable once made.
+struct Weights {
+    std::shared_ptr<GgufFile> file; // mapped tensors live in it
+    std::vector<ContextPtr> contexts;
+    std::vector<BufferPtr> buffers;
+    uint64_t bytes = 0;
+    ggml_type main_type = GGML_TYPE_F32; // of most bytes
+};
+
+using Progress = std::function<bool(float)>; // false: stop
+
+class WeightLoader {
+public:
+    WeightLoader(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack);
+    ~WeightLoader();
+
+    // Weight of a matrix product, [n_out, n_in] in PyTorch's order, in the type it is stored in.
+    ggml_tensor * matrix(const std::string & name, int64_t n_out, int64_t n_in);
+    // Rows [first, first + n_out) of a matrix of `n_rows` rows: one step of a packed projection.
+    ggml_tensor * matrix_rows(const std::string & name, int64_t n_rows, int64_t first, int64_t n_out, int64_t n_in);
+    // Embedding table, in the type it is stored in.
+    ggml_tensor * table(const std::string & name, int64_t n_rows, int64_t dim);
+    // Norm gains, biases, scales: any shape with n values along one axis, converted to f32.
+    ggml_tensor * vector(const std::string & name, int64_t n);
+    // An f32 tensor of shape `ne` computed from the file; `fill` runs in finish(), perhaps in another thread.
+    ggml_tensor * made(std::vector<int64_t> ne, std::function<void(float *)> fill);
+
+    bool has(const std::string & name) const { return file_->find(name) != nullptr; }
+    const GgufFile & file() const { return *file_; }
+    // The stored tensor, its shape checked ([slowest, ..., fastest]).
+    const TensorInfo & checked(const std::string & name, const std::vector<int64_t> & shape) const;
+
+    Weights finish(const Progress & progress);
+
+private:
+    enum class Place { Mapped, Device, Repacked };
+    struct Pending {
+        ggml_tensor * tensor;
+        Place place;
+        const uint8_t * data; // nullptr: made by `fill`
+        std::function<void(float *)> fill;
+    };
+
+    ggml_tensor * stored(const TensorInfo & info, const uint8_t * data, int64_t n_rows, int64_t dim, bool product);
+    Place place_of(const TensorInfo & info, const uint8_t * data, int64_t n_rows, int64_t dim, bool product) const;
+    void upload(const Pending & pending) const;
+    void upload_all(const Progress & progress) const;
+
+    std::shared_ptr<GgufFile> file_;
+    const Compute & compute_;
+    ggml_backend_buffer_type_t repack_type_ = nullptr;
+    BufferPtr repack_probe_;
+    ContextPtr mapped_, device_, repacked_;
+    std::vector<Pending> pending_;
+};
+
+} // namespace moshi
