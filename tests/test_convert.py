@@ -128,6 +128,13 @@ def test_mimi_f16_is_the_layout_of_existing_files(tmp_path: Path) -> None:
     assert not any("in_projs" in name for name in result), "all of these names are too long and must be hashed"
 
 
+def test_mimi_f16_all_spares_only_codebooks_norms_and_biases(tmp_path: Path) -> None:
+    result = tensors_of(convert(MIMI, tmp_path / "out", mimi_type="f16-all") / "mimi-f16-all.gguf")
+    wide = {name for name, (kind, shape, _) in result.items() if kind == "F32" and shape[-1] > 1 and len(shape) > 1}
+    assert wide == {name for name in result if "_codebook" in name}
+    assert result["mimi.decoder.model.2.convtr.convtr.weight"][0] == "F16"
+
+
 def test_hashed_names_are_those_of_existing_files() -> None:
     assert stored_name("mimi.encoder_transformer.transformer.layers.0.self_attn.in_projs.0.weight") == "0bd20000"
     assert stored_name("lm.condition_provider.conditioners.speaker_wavs.output_proj.weight") == "57bd0000"

@@ -37,6 +37,7 @@ def test_full_size_mimi_has_the_published_size() -> None:
     assert sum(prod(tensor.shape) for tensor in tensors) + usage_and_flags == 96_151_393
     kinds = [mimi_type(tensor, "f16") for tensor in tensors]
     assert (kinds.count("f16"), kinds.count("f32")) == (29, 225)
+    assert sum(stored_bytes(t, mimi_type(t, "f16-all")) for t in tensors) < 231_000_000
 
 
 @pytest.mark.parametrize("kind", GGML)

@@ -18,7 +18,7 @@ _GGML = {
 }
 FLOATS = ("f32", "f16", "bf16")
 LM_TYPES = ("q8_0", "q4_k", "q4_0", "f16", "bf16", "f32")
-MIMI_TYPES = ("f16", "f32")
+MIMI_TYPES = ("f16", "f32", "f16-all")
 
 
 def ggml_type(name: str) -> GGMLQuantizationType:
@@ -66,8 +66,12 @@ def _fitting(wanted: str, row: int, source: str, looked_up: bool) -> str:
 
 
 def mimi_type(tensor: Tensor, wanted: str) -> str:
-    """Type of a codec's tensor; "f16" concerns the kernels of ordinary convolutions only."""
-    return "f16" if wanted == "f16" and tensor.role is Role.CONV else "f32"
+    """Type of a codec's tensor. "f16" concerns the kernels of ordinary convolutions, "f16-all" all matrices."""
+    match tensor.role, wanted:
+        case (Role.CONV, "f16" | "f16-all") | (Role.WIDE, "f16-all"):
+            return "f16"
+        case _:
+            return "f32"
 
 
 def check_type(kind: str, allowed: tuple[str, ...], option: str) -> str:

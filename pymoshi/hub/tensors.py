@@ -19,7 +19,8 @@ class Role(Enum):
     NORM = "norm"  # always f32
     BIAS = "bias"  # of a convolution: always f32, stored [C, 1]
     CONV = "conv"  # a convolution's kernel, or a 1x1 one: f16 in the existing files
-    F32 = "f32"  # codec weights that the existing files keep in f32
+    WIDE = "wide"  # the codec's matrices and transposed convolutions, which the existing files keep in f32
+    CODEBOOK = "codebook"  # always f32: codes are decided by small differences
     KEPT = "kept"  # small heads and conditioners: the type of the source
 
 
@@ -128,8 +129,8 @@ def mimi_tensors(config: Mapping[str, Any]) -> Iterator[Tensor]:
             yield Tensor(f"{name}.input_proj.weight", (width, latent, 1), Role.CONV)
             yield Tensor(f"{name}.output_proj.weight", (latent, width, 1), Role.CONV)
         for level in range(levels):
-            yield Tensor(f"{name}.vq.layers.{level}._codebook.embedding", (quantizer["bins"], width), Role.F32)
-    yield Tensor("upsample.convtr.convtr.convtr.weight", (latent, 1, kernel), Role.F32)
+            yield Tensor(f"{name}.vq.layers.{level}._codebook.embedding", (quantizer["bins"], width), Role.CODEBOOK)
+    yield Tensor("upsample.convtr.convtr.convtr.weight", (latent, 1, kernel), Role.WIDE)
     yield from _codec_transformer("decoder_transformer", config["transformer"])
     yield from _seanet_decoder(config["seanet"])
 
@@ -147,10 +148,10 @@ def _codec_transformer(part: str, config: Mapping[str, Any]) -> Iterator[Tensor]
         for norm in ("norm1", "norm2"):
             yield Tensor(f"{name}.{norm}.weight", (dim,), Role.NORM)
             yield Tensor(f"{name}.{norm}.bias", (dim,), Role.NORM)
-        yield Tensor(f"{name}.self_attn.in_projs.0.weight", (3 * dim, dim), Role.F32)
-        yield Tensor(f"{name}.self_attn.out_projs.0.weight", (dim, dim), Role.F32)
-        yield Tensor(f"{name}.linear1.weight", (wide, dim), Role.F32)
-        yield Tensor(f"{name}.linear2.weight", (dim, wide), Role.F32)
+        yield Tensor(f"{name}.self_attn.in_projs.0.weight", (3 * dim, dim), Role.WIDE)
+        yield Tensor(f"{name}.self_attn.out_projs.0.weight", (dim, dim), Role.WIDE)
+        yield Tensor(f"{name}.linear1.weight", (wide, dim), Role.WIDE)
+        yield Tensor(f"{name}.linear2.weight", (dim, wide), Role.WIDE)
         if config.get("layer_scale") is not None:
             yield Tensor(f"{name}.layer_scale_1.scale", (dim,), Role.NORM)
             yield Tensor(f"{name}.layer_scale_2.scale", (dim,), Role.NORM)
@@ -183,7 +184,7 @@ def _seanet_decoder(config: Mapping[str, Any]) -> Iterator[Tensor]:
     yield from _conv("decoder.model.0", config["dimension"], width, config["kernel_size"])
     index = 2
     for ratio in config["ratios"]:
-        yield Tensor(f"decoder.model.{index}.convtr.convtr.weight", (width, width // 2, 2 * ratio), Role.F32)
+        yield Tensor(f"decoder.model.{index}.convtr.convtr.weight", (width, width // 2, 2 * ratio), Role.WIDE)
         yield Tensor(f"decoder.model.{index}.convtr.convtr.bias", (width // 2,), Role.BIAS)
         yield from _resblock(f"decoder.model.{index + 1}", width // 2, config)
         width, index = width // 2, index + 3
