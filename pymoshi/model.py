@@ -67,9 +67,11 @@ class ModelInfo:
     text_card_out: int
     card: int
     n_q: int
-    """Audio streams in all, of which dep_q are predicted and n_user come from the user."""
+    """Audio streams in all, of which the depformer predicts dep_q."""
     dep_q: int
     n_user: int
+    """Streams expected from the user, and heard from the model (n_agent)."""
+    n_agent: int
     text_padding: int
     delays: tuple[int, ...] = field(repr=False)
     """Steps; text first, then n_q audio streams."""

@@ -36,7 +36,7 @@ class Frame:
     text_token: int | None
     """None while the delays fill."""
     codes: NDArray[np.int32] | None
-    """The model's audio codes, [dep_q]; None while the delays fill."""
+    """The model's audio codes, [n_agent]; None while the delays fill."""
     user_codes: NDArray[np.int32]
     """What the codec heard, [n_user]."""
     index: int
@@ -113,6 +113,7 @@ class Session:
         user_codes: integers [n_user].
 
         Returns (text token, audio codes int32 [dep_q]) aligned with each other, or None while the delays fill.
+        PersonaPlex predicts the user's streams, too: the first n_agent codes are the model's.
         Raises InputError, StateError (closed, or in use by another thread).
         """
         info = self.model.info
