@@ -14,7 +14,7 @@ from pymoshi import errors
 
 def test_info_tells_the_hyper_parameters(model: pymoshi.Model) -> None:
     info = model.info
-    assert (info.model_type, info.has_lm, info.has_mimi, info.weight_type) == ("moshi", True, True, "bf16")
+    assert (info.model_type, info.has_lm, info.has_mimi, info.weight_type) == ("moshi", True, True, "f32")
     assert (info.dim, info.n_layers, info.n_heads, info.context) == (64, 3, 4, 24)
     assert (info.n_q, info.dep_q, info.n_user, info.card, info.text_card) == (16, 8, 8, 128, 400)
     assert info.delays == (0, 0, *[1] * 7, 0, *[1] * 7)
@@ -75,7 +75,7 @@ def test_language_model_alone_takes_codes_but_no_audio(moshi_folder: Path, devic
     for path in moshi_folder.iterdir():
         if not path.name.startswith("mimi"):
             shutil.copy(path, tmp_path)
-    with pymoshi.load(tmp_path / "model-bf16.gguf", device=device) as model, model.session() as session:
+    with pymoshi.load(tmp_path / "model-f32.gguf", device=device) as model, model.session() as session:
         assert session.step_codes([1] * 8) is None
         with pytest.raises(pymoshi.UnsupportedModelError, match="step_codes"):
             session.step([0.0] * 1920)
@@ -97,9 +97,9 @@ def test_broken_tokenizer_is_an_error_and_leaves_nothing_loaded(moshi_folder: Pa
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.99])
 def test_truncated_weights_are_refused(kept: float, moshi_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(moshi_folder, tmp_path / "model")
-    whole = (folder / "model-bf16.gguf").read_bytes()
-    (folder / "model-bf16.gguf").write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(pymoshi.ModelFormatError, match=r"model-bf16\.gguf"):
+    whole = (folder / "model-f32.gguf").read_bytes()
+    (folder / "model-f32.gguf").write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(pymoshi.ModelFormatError, match=r"model-f32\.gguf"):
         pymoshi.load(folder)
 
 

@@ -173,16 +173,16 @@ def test_pickled_codes_are_not_executed(run_pymoshi: Run, moshi_folder: Path, tm
 
 
 def test_info_lists_what_a_gguf_file_holds(run_pymoshi: Run, moshi_folder: Path) -> None:
-    done = run_pymoshi("info", moshi_folder / "model-bf16.gguf")
+    done = run_pymoshi("info", moshi_folder / "model-f32.gguf")
     assert done.returncode == 0
     assert "moshi.dim = 64" in done.stdout
     assert "lm.transformer.layers.2.gating.linear_in.weight" in done.stdout
     assert "352x64" in done.stdout
-    assert "bf16" in done.stdout
+    assert "f32" in done.stdout
 
 
 def test_info_as_json_adds_up(run_pymoshi: Run, moshi_folder: Path, fixtures: Path) -> None:
-    for path in (moshi_folder / "model-bf16.gguf", fixtures / "mimi" / "mimi.safetensors"):
+    for path in (moshi_folder / "model-f32.gguf", fixtures / "mimi" / "mimi.safetensors"):
         report = json.loads(run_pymoshi("info", path, "--json").stdout)
         assert report["size"] == path.stat().st_size
         assert report["totals"]["all"]["tensors"] == len(report["tensors"])
