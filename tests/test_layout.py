@@ -248,3 +248,15 @@ def test_a_damaged_header_never_escapes_as_another_error(tmp_path: Path, convert
             read_gguf_header(tmp_path / "model.gguf")
         except ModelFormatError:
             continue
+
+
+def test_the_demo_comes_with_the_package_and_is_complete() -> None:
+    files = resolve("demo")
+    assert files.name == "demo"
+    assert files.lm is not None
+    assert files.mimi is not None
+    assert files.tokenizer is not None
+    assert files.lm_metadata is files.mimi_metadata is None
+    assert read_gguf_header(files.lm).metadata["moshi.model_type"] == "moshi"
+    assert (files.folder / "NOTICE.hibari.txt").read_text().startswith("hibari")
+    assert sum(path.stat().st_size for path in files.folder.iterdir()) < 10_000_000
