@@ -141,7 +141,7 @@ class MimiStream:
     def tap(self, name: str) -> NDArray[np.float32]:
         """An intermediate result of the last call, flat, channel-fastest; see moshi_mimi_tap in moshi.h for names.
 
-        Raises InputError for an unknown name, StateError if the stream was made without taps.
+        Raises InputError for an unknown name, or if the stream was made without taps.
         """
         return self._native.tap(name)
 

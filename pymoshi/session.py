@@ -203,7 +203,7 @@ class Session:
     def tap(self, name: str) -> NDArray[np.float32]:
         """An intermediate result of the last step, flat; see moshi_session_tap in moshi.h for the names.
 
-        Raises InputError for an unknown name, StateError if the session was made without taps.
+        Raises InputError for an unknown name, or if the session was made without taps.
         """
         return self._native.tap(name)
 
