@@ -4,20 +4,23 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gguf import GGUFReader
+from numpy.typing import NDArray
 
+from checkpoints import FIXTURES, Tensors, read_tensors, write_tensors
 from pymoshi.errors import Cancelled, DiskSpaceError, InputError, ModelFormatError, ModelNotFoundError
 from pymoshi.hub import convert as convert_module
 from pymoshi.hub.convert import convert
 from pymoshi.hub.names import stored_name
-from pymoshi.hub.safetensors_file import SafetensorsFile
+from pymoshi.hub.safetensors_file import Entry, SafetensorsFile
 from pymoshi.hub.storage import lm_type
 from pymoshi.hub.tensors import lm_tensors
-from tests.checkpoints import FIXTURES, Tensors, read_tensors, write_tensors
 
 MOSHI, PERSONAPLEX, MIMI = (FIXTURES / name for name in ("moshi", "personaplex", "mimi"))
 
@@ -193,7 +196,7 @@ def candle(tensors: Tensors) -> Tensors:
 
 
 @pytest.mark.parametrize("renamed", [per_step, candle])
-def test_other_namings_give_the_same_file(tmp_path: Path, moshi: Path, renamed) -> None:
+def test_other_namings_give_the_same_file(tmp_path: Path, moshi: Path, renamed: Callable[[Tensors], Tensors]) -> None:
     folder = tmp_path / "moshi"
     write_tensors(folder / "model.safetensors", renamed(read_tensors(MOSHI / "model.safetensors")))
     shutil.copy(MOSHI / "config.json", folder)
@@ -277,7 +280,7 @@ def test_input_is_read_in_small_pieces(tmp_path: Path, monkeypatch: pytest.Monke
     pieces: list[int] = []
     read_rows = SafetensorsFile.read_rows
 
-    def spy(self, entry, first, count):
+    def spy(self: SafetensorsFile, entry: Entry, first: int, count: int) -> NDArray[Any]:
         rows = read_rows(self, entry, first, count)
         pieces.append(rows.nbytes)
         return rows

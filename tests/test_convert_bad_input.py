@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from checkpoints import FIXTURES, Tensors, read_tensors, write_raw, write_tensors
 from pymoshi.errors import ModelFormatError, PymoshiError, UnsupportedModelError
 from pymoshi.hub.config import MOSHI_7B, flatten, is_personaplex, lm_config, metadata_lines, mimi_config, read_json
 from pymoshi.hub.convert import convert
 from pymoshi.hub.safetensors_file import SafetensorsFile
-from tests.checkpoints import FIXTURES, Tensors, read_tensors, write_raw, write_tensors
 
 MOSHI = FIXTURES / "moshi"
 CONFIG = json.loads((MOSHI / "config.json").read_text())

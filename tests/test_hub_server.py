@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_hub import COMMIT, FakeHub, catalog_of, serving
 
+from fake_hub import COMMIT, FakeHub, catalog_of, serving
 from pymoshi.errors import (
     Cancelled,
     ChecksumError,

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoints import FIXTURES
 from pymoshi.errors import InputError, ModelFormatError, ModelNotFoundError
 from pymoshi.hub.convert import convert
 from pymoshi.hub.gguf_header import read_gguf_header
 from pymoshi.hub.layout import resolve
-from tests.checkpoints import FIXTURES
 
 UPSTREAM = FIXTURES / "upstream"
 
