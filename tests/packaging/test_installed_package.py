@@ -51,6 +51,12 @@ def test_licences_are_installed() -> None:
     assert {"LICENSE", "THIRD_PARTY_NOTICES.md"} <= names
 
 
+def test_demo_model_is_installed_with_its_notice() -> None:
+    names = {entry.name for entry in (files("pymoshi") / "models" / "demo").iterdir()}
+    assert {"config.json", "tokenizer.model", "NOTICE.hibari.txt"} <= names
+    assert len([name for name in names if name.endswith(".gguf")]) == 2
+
+
 def test_wheel_serves_every_python() -> None:
     wheel = importlib.metadata.distribution("pymoshi").read_text("WHEEL") or ""
     tags = [line.removeprefix("Tag: ") for line in wheel.splitlines() if line.startswith("Tag: ")]
