@@ -22,7 +22,11 @@ ggml_tensor * with_history(Graph & graph, ggml_tensor * history, ggml_tensor * x
 
 // Overlapping windows of `kernel` columns, one per output: [kernel * C, n]
 ggml_tensor * windows(ggml_context * ctx, ggml_tensor * x, int kernel, int stride, int64_t n) {
-    return ggml_cont(ctx, ggml_view_2d(ctx, x, kernel * x->ne[0], n, stride * x->nb[1], 0));
+    // ggml_view_2d refuses views whose rows overlap; the copy that follows reads any strides, so they are set here.
+    ggml_tensor * view = ggml_view_2d(ctx, x, kernel * x->ne[0], 1, stride * x->nb[1], 0);
+    view->ne[1] = n;
+    view->nb[2] = view->nb[3] = n * view->nb[1];
+    return ggml_cont(ctx, view);
 }
 
 ggml_tensor * add_bias(ggml_context * ctx, ggml_tensor * y, ggml_tensor * bias) { return bias ? ggml_add(ctx, y, bias) : y; }

@@ -26,6 +26,10 @@ bool is_weight_type(ggml_type type) {
     }
 }
 
+// ggml's CPU products round activations to the weights' type when that has 16 bits. Small models can afford to be exact:
+// their 16-bit matrices are widened to f32.
+constexpr size_t kWidenBelow = size_t(512) << 20;
+
 ggml_backend_buffer_type_t find_repack_type(ggml_backend_dev_t dev) {
     const auto extra = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
         ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(dev), "ggml_backend_dev_get_extra_bufts"));
@@ -55,6 +59,7 @@ bool supports_gather(ggml_backend_dev_t dev, ggml_type type, int64_t dim, int64_
 
 WeightLoader::WeightLoader(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack) : file_(std::move(file)), compute_(compute) {
     const size_t n = 4096 + 32 * file_->tensors().size();
+    widen_ = file_->mapping() && file_->mapping()->size() < kWidenBelow;
     mapped_ = new_context(n);
     device_ = new_context(n);
     repacked_ = new_context(n);
@@ -116,6 +121,14 @@ ggml_tensor * WeightLoader::made(std::vector<int64_t> ne, std::function<void(flo
 }
 
 ggml_tensor * WeightLoader::stored(const TensorInfo & info, const uint8_t * data, int64_t n_rows, int64_t dim, bool product) {
+    if (product && (info.type == GGML_TYPE_F16 || info.type == GGML_TYPE_BF16) && widen_) {
+        TensorInfo part = info;
+        part.ne = {dim, n_rows, 1, 1};
+        part.n_bytes = ggml_row_size(info.type, dim) * static_cast<size_t>(n_rows);
+        part.data = data;
+        const std::string path = file_->path();
+        return made({dim, n_rows}, [path, part](float * out) { to_float(path, part, out); });
+    }
     ggml_backend_dev_t dev = compute_.device().dev;
     if (!(product ? supports_product(dev, info.type, dim, n_rows, nullptr) : supports_gather(dev, info.type, dim, n_rows))) {
         fail(MOSHI_ERROR_UNSUPPORTED, "%s: device %s cannot compute with tensor %s of type %s; convert the model to another type", file_->path().c_str(),

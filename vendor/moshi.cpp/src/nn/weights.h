@@ -59,6 +59,7 @@ private:
 
     std::shared_ptr<GgufFile> file_;
     const Compute & compute_;
+    bool widen_ = false; // 16-bit matrices become f32
     ggml_backend_buffer_type_t repack_type_ = nullptr;
     BufferPtr repack_probe_;
     ContextPtr mapped_, device_, repacked_;
