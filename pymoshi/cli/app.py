@@ -14,8 +14,12 @@ from pymoshi.cli.convert import convert_command
 from pymoshi.cli.devices import devices_command
 from pymoshi.cli.info import info_command
 from pymoshi.cli.mimi import mimi_app
+from pymoshi.cli.models import models_app
+from pymoshi.cli.persona import persona_app
+from pymoshi.cli.pull import pull_command
 from pymoshi.cli.synth import synth_command
 from pymoshi.cli.talk import talk_command
+from pymoshi.cli.voice import voice_app
 from pymoshi.errors import PymoshiError
 
 app = typer.Typer(
@@ -30,6 +34,10 @@ app.command("info")(info_command)
 app.command("devices")(devices_command)
 app.command("convert")(convert_command)
 app.command("synth")(synth_command)
+app.command("pull")(pull_command)
+app.add_typer(models_app, name="models")
+app.add_typer(voice_app, name="voice")
+app.add_typer(persona_app, name="persona")
 app.add_typer(mimi_app, name="mimi")
 
 

@@ -27,6 +27,9 @@ def bar(text: str) -> Iterator[Callable[[float], None]]:
 
 
 def load_model(name: str, **options: Any) -> Model:
-    """`pymoshi.load` with a progress bar."""
+    """`pymoshi.load` with a progress bar. A known model that is not here is offered to whoever can answer."""
+    from pymoshi.cli.pull import offer_to_pull
+
+    offer_to_pull(name)
     with bar(f"Loading {name}") as show:
         return load(name, progress=show, **options)

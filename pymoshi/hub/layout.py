@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pymoshi.errors import InputError, ModelFormatError, ModelNotFoundError
+from pymoshi.hub.catalog import load_catalog
 from pymoshi.hub.config import (
     DEFAULT_TOKENIZER_NAME,
     MIMI_24KHZ,
@@ -25,6 +26,7 @@ from pymoshi.hub.source import file_named
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "models" / "demo"
 _KINDS = {"lm": "language model", "mimi": "Mimi codec", "voice": "voice"}
+_NAME = re.compile(r"[\w.-]{1,96}(:[\w.]{1,32}|/[\w.-]{1,96})?", re.ASCII)  # alias, alias:variant, or owner/name
 _SHARED = re.compile("moshi-common|mimi")  # folders whose names say that their files serve several models
 
 
@@ -49,7 +51,7 @@ class ModelFiles:
 
 
 def resolve(model: str | Path, *, mimi: str | Path | None = None, tokenizer: str | Path | None = None) -> ModelFiles:
-    """Finds the files of a model: "demo", a folder, or a .gguf file.
+    """Finds the files of a model: "demo", the name of a pulled model, a folder, or a .gguf file.
 
     A folder may be one that `pymoshi convert` wrote, or laid out as the GGUF repositories people already have; what
     is not in it is looked for in the folders beside it. mimi and tokenizer name files to use instead.
@@ -85,10 +87,22 @@ def _existing(model: str | Path) -> Path:
         there = path.exists()
     except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home folder, a zero byte
         there = False
+    # A folder here that happens to be called as a known model does not hide the model that was pulled.
+    if isinstance(model, str) and _NAME.fullmatch(model) and (not there or load_catalog().get(model)):
+        from pymoshi.hub.store import Store  # here: the hub's client takes a while to import
+
+        store = Store()
+        installed = store.find(model)
+        if installed is not None:
+            return installed
+        if not there and (advice := store.how_to_get(model)):
+            raise ModelNotFoundError(advice)
     if not there:
         text = str(model)
         shown = text if len(text) <= 200 else text[:200] + "..."
-        raise ModelNotFoundError(f"{shown!r}: no such file or folder, and not the name of a known model")
+        raise ModelNotFoundError(
+            f"{shown!r}: no such file or folder, and not the name of a known model (`pymoshi models` lists them)"
+        )
     return path
 
 
