@@ -1,7 +1,10 @@
 """A conversation, frame by frame."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -221,6 +224,22 @@ def test_top_k_of_1_is_greedy(model: Model, goldens: Goldens) -> None:
         for step, codes in enumerate(golden["user_tokens"][0].T[:20]):
             result = session.step_codes(codes)
             assert result is None or [result[0], *result[1]] == golden["lmgen_out"][step].tolist()
+
+
+def test_memory_does_not_grow_with_the_conversation(moshi_folder: Path, device: str) -> None:
+    code = f"""
+import resource, numpy as np, pymoshi
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+noise = np.random.default_rng(1).uniform(-0.3, 0.3, (40, 1920)).astype(np.float32)
+with pymoshi.load({str(moshi_folder)!r}, device={device!r}) as model, model.session(seed=1, context=16) as session:
+    for round in range(10):
+        for frame in noise:
+            session.step(frame)
+        print(peak())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    peaks = [int(line) for line in done.stdout.split()]  # kB, after each 40 frames
+    assert peaks[-1] - peaks[1] < (512 << 10 if sys.platform == "darwin" else 512)
 
 
 def test_closed_session_is_an_error(model: Model, speech: NDArray[np.float32]) -> None:

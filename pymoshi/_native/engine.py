@@ -29,13 +29,13 @@ def _out(array: NDArray[Any], kind: str) -> CData:
 
 
 def plain(struct: CData) -> dict[str, Any]:
-    """A C struct as a dict of Python values: char arrays as str, other arrays as tuples."""
+    """A C struct as a dict of Python values: char arrays as str, other arrays as tuples, 0.6f as 0.6."""
 
     def value(name: str, kind: Any) -> Any:
         field = getattr(struct, name)
         if kind.kind == "array":
             return text(field) if kind.item.cname == "char" else tuple(field)
-        return field
+        return float(f"{field:.7g}") if kind.cname == "float" else field
 
     return {name: value(name, field.type) for name, field in ffi().typeof(struct).fields}
 
