@@ -111,6 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.status != 200:
             return self._empty(self.hub.status)
         parts = self.path.lstrip("/").split("/", 4)
+        if len(parts) < 5 or parts[2] != "resolve":  # the client asks for other things, too, e.g. to name itself
+            return self._empty(404)
         repo, path = "/".join(parts[:2]), parts[4]
         if repo in self.hub.renamed:
             return self._empty(307, {"Location": self.path.replace(repo, self.hub.renamed[repo])})

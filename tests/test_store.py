@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from fake_hub import COMMIT, FakeHub, catalog_of, serving
 from pymoshi import paths
 from pymoshi.cli.app import app
+from pymoshi.cli.pull import offer_to_pull
 from pymoshi.errors import GatedModelError, InputError, ModelFormatError, ModelNotFoundError, OfflineError
 from pymoshi.hub import layout
 from pymoshi.hub.catalog import load_catalog
@@ -290,6 +291,48 @@ def test_offline_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, hub
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(OfflineError):
         run("pull", "tiny")
+    assert not hub.requests
+
+
+def test_unfinished_downloads_are_shown_and_dropped(store: Store, hub: FakeHub) -> None:
+    plan = make_plan(store, "tiny")
+
+    def stop(done: int, total: int, what: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(store, plan, stop)
+    assert "10 kB of unfinished downloads" in run("models")[1]
+    assert "10 kB freed" in run("models", "clean")[1]
+    assert store.hub.unfinished() == [] and "unfinished" not in run("models")[1]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_missing_model_is_fetched_only_after_a_yes(
+    store: Store, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, answer: bool
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("pymoshi.cli.pull.load_catalog", lambda: store.catalog)
+    monkeypatch.setattr("pymoshi.cli.pull.is_answerable", lambda: True)
+    monkeypatch.setattr("typer.confirm", confirm)
+    for name in ("nosuch", "tiny:q2", "demo"):
+        offer_to_pull(name)
+    assert not asked and not hub.requests
+    offer_to_pull("tiny")
+    assert len(asked) == 1
+    assert (store.find("tiny") is not None) is answer
+    assert bool(hub.requests) is answer
+
+
+def test_nobody_is_asked_who_cannot_answer(store: Store, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymoshi.cli.pull.load_catalog", lambda: store.catalog)
+    monkeypatch.setattr("typer.confirm", _refuse)
+    offer_to_pull("tiny")  # standard input is no terminal in tests
     assert not hub.requests
 
 

@@ -14,6 +14,7 @@ from gguf import GGUFWriter
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from fake_hub import FakeHub, serving
 from pymoshi.errors import VoiceError
 from pymoshi.voices import VoiceLibrary, resolve_voice
 from pymoshi.voices.files import read_voice_file
@@ -47,13 +48,17 @@ def write_gguf(path: Path, **tensors: NDArray[Any]) -> Path:
     return path
 
 
+def same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
+    return one is not None and other is not None and np.array_equal(one, other)
+
+
 # ---- .gguf voices ----
 
 
 def test_gguf_and_pt_give_the_same_voice(tmp_path: Path) -> None:
     ours, theirs = read_voice_file(write_gguf(tmp_path / "v.gguf")), read_voice_file(PLEX / "voice.pt")
-    assert ours.embeddings is not None and np.array_equal(ours.embeddings, theirs.embeddings)
-    assert ours.cache is not None and np.array_equal(ours.cache, theirs.cache)
+    assert same(ours.embeddings, theirs.embeddings)
+    assert same(ours.cache, theirs.cache)
 
 
 def test_half_precision_gguf_voices_are_widened(tmp_path: Path) -> None:
@@ -148,6 +153,16 @@ def test_nothing_is_fetched_when_a_model_is_missing(run_pymoshi: Run, tmp_path: 
     done = run_pymoshi("talk", "--model", "moshika", "-i", "in.wav", "-o", "out.wav", env=blocked)
     assert done.returncode == 2 and "pymoshi pull moshika:q4_k" in done.stderr
     assert not (tmp_path / "hf").exists() and not (tmp_path / "out.wav").exists()
+
+
+def test_a_gated_model_ends_with_the_three_steps_and_code_2(run_pymoshi: Run, tmp_path: Path) -> None:
+    gated = FakeHub({("nvidia/personaplex-7b-v1", "model.safetensors"): b"x"}, gated={"nvidia/personaplex-7b-v1": 401})
+    with serving(gated) as hub:
+        places = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_not_accepted"}
+        done = run_pymoshi("pull", "personaplex:bf16", env=places)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert all(step in done.stderr for step in ("1. Open", "2. Make a token", "3. Run `hf auth login`"))
+    assert {request.token for request in hub.requests if "/resolve/" in request.path} == {"hf_not_accepted"}
 
 
 def test_pull_offline_and_without_a_hub_end_with_code_2(run_pymoshi: Run, tmp_path: Path) -> None:

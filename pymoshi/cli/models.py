@@ -53,6 +53,12 @@ def list_command(
         rows.append((entry["model"] + (" *" if entry["default"] else ""), size, entry["title"], entry["licence"], here))
     print_table(("Model", "Size", "What", "Licence", "Here"), rows, right=("Size",))
     say("* what the name alone means. Get one with: pymoshi pull MODEL")
+    unfinished = sum(path.stat().st_size for path in store.hub.unfinished())
+    if unfinished:
+        say(
+            f"{human_size(unfinished)} of unfinished downloads: pull them again to go on, "
+            "or drop them with: pymoshi models clean"
+        )
 
 
 def _entries(store: "Store") -> list[dict[str, Any]]:
@@ -107,6 +113,18 @@ def remove_command(
         typer.confirm(f"Remove {model.manifest.name} from {model.folder}?", abort=True, err=True)
     freed = store.remove(model.manifest.name, keep_downloads=keep_downloads)
     say(f"{model.manifest.name} is removed, {human_size(freed)} freed")
+
+
+@models_app.command("clean")
+def clean_command() -> None:
+    """Drop what unfinished downloads have left behind."""
+    from pymoshi.hub.download import human_size
+
+    freed = 0
+    for path in _store().hub.unfinished():
+        freed += path.stat().st_size
+        path.unlink()
+    say(f"{human_size(freed)} freed")
 
 
 @models_app.command("verify")

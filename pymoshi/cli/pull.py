@@ -41,7 +41,7 @@ def pull_command(
 
 def offer_to_pull(name: str) -> None:
     """Asks a person at a terminal whether to get a known model that is not here. Does nothing in any other case."""
-    if not (sys.stdin.isatty() and stderr.is_terminal) or Path(name).exists():
+    if not is_answerable() or Path(name).exists():
         return
     try:
         known = load_catalog().get(name)
@@ -57,3 +57,8 @@ def offer_to_pull(name: str) -> None:
     say(str(store.how_to_get(name)).partition("\n")[0])
     if typer.confirm("Get it now?", default=False, err=True):
         pull_command(name)
+
+
+def is_answerable() -> bool:
+    """Whether somebody sits at a terminal who sees a question and can answer it."""
+    return sys.stdin.isatty() and stderr.is_terminal

@@ -45,7 +45,7 @@ def _builtin_voices() -> list[dict[str, Any]]:
 
 def _own_voices() -> list[dict[str, Any]]:
     library = VoiceLibrary()
-    entries = []
+    entries: list[dict[str, Any]] = []
     for name in library.names():
         try:
             saved = library.show(name)

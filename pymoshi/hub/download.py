@@ -51,6 +51,7 @@ Progress = Callable[[int, int, str], bool | None]
 
 READ_BLOCK = 4 << 20
 MAX_REFRESHES = 20  # new links that one file may need while it grows; the hub's links live for an hour
+PARTIAL = ".pymoshi-partial"
 ETAG = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -185,6 +186,10 @@ class Hub:
         snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
         return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
 
+    def unfinished(self) -> list[Path]:
+        """What interrupted downloads have left in the cache, to go on with."""
+        return sorted(self.cache.glob(f"models--*/blobs/*{PARTIAL}"))
+
     def _transfer(self, state: FileState, partial: Path, progress: Progress | None) -> None:
         """Appends to `partial` until it is whole, asking for a new link whenever the old one has run out."""
         url = state.url
@@ -247,7 +252,7 @@ class Hub:
         return self.cache / self._repo_folder(file) / "blobs"
 
     def _partial(self, file: RemoteFile, etag: str) -> Path:
-        return self._blobs(file) / f"{etag}.pymoshi-partial"
+        return self._blobs(file) / f"{etag}{PARTIAL}"
 
 
 class _Counted(io.RawIOBase):
