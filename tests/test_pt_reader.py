@@ -39,13 +39,10 @@ def numbers(values: tuple[int, ...]) -> bytes:
 
 
 def tensor(key: str, kind: str, numel: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
-    kind_and_key = b"ctorch\n" + kind.encode() + b"\n" + text(key)
-    storage = b"(" + text("storage") + kind_and_key + text("cuda:0") + number(numel)
+    place = text("storage") + b"ctorch\n" + kind.encode() + b"\n" + text(key) + text("cuda:0") + number(numel)
     hooks = b"ccollections\nOrderedDict\n)R"
-    return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n((" + storage[1:] + b"tQ" + number(offset) + numbers(size) + numbers(stride)
-        + b"\x89" + hooks + b"tR"
-    )  # fmt: skip
+    description = number(offset) + numbers(size) + numbers(stride) + b"\x89" + hooks
+    return b"ctorch._utils\n_rebuild_tensor_v2\n((" + place + b"tQ" + description + b"tR"
 
 
 def voice_pickle(embeddings: bytes | None = None, cache: bytes | None = None) -> bytes:

@@ -20,6 +20,7 @@ from pymoshi.hub.download import Hub, human_size
 from pymoshi.hub.manifest import MANIFEST
 from pymoshi.hub.pull import make_plan, pull
 from pymoshi.hub.store import InstalledModel, Store
+from pymoshi.hub.voice_folders import voice_folders
 from pymoshi.voices import BUILTIN
 
 LARGE = bytes(range(256)) * 40
@@ -150,6 +151,15 @@ def test_a_pulled_model_is_loaded_even_beside_a_folder_of_its_name(
     assert layout._existing("tiny") == folder
     assert layout._existing("./tiny") == Path("tiny")
     assert layout._existing(Path("tiny")) == Path("tiny")
+
+
+def test_voices_of_pulled_models_serve_every_model(store: Store, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    assert list(voice_folders(elsewhere)) == [elsewhere]
+    folder = get(store).folder
+    (folder / "voices").mkdir()
+    assert list(voice_folders(elsewhere)) == [elsewhere, folder]
+    assert list(voice_folders(folder)) == [folder]
 
 
 # ---- keeping ----

@@ -42,7 +42,7 @@ def resolve_voice(
         AudioFileError: the recording cannot be read.
     """
     library = library or VoiceLibrary()
-    folders = list(search)
+    looked: list[Path] = []
     text = str(spec)
     path = Path(spec).expanduser()
     if not text.strip():
@@ -50,16 +50,18 @@ def resolve_voice(
     if isinstance(spec, str) and _is_plain_name(spec):
         if spec in library:
             return library.load(spec)
-        found = find_voice_file(spec, folders)
-        if found is not None:
-            return read_voice_file(found, name=found.stem)
+        for folder in search:  # one after the other: to know the later ones may take a while
+            looked.append(folder)
+            found = find_voice_file(spec, [folder])
+            if found is not None:
+                return read_voice_file(found, name=found.stem)
     if path.is_file():
         if path.suffix.lower() in SUFFIXES:
             return read_voice_file(path)
         if encode is None:
             raise VoiceError(f"{path} is a recording; turning it into a voice needs a model with its codec")
         return voice_from_recording(path, encode, codec=codec)
-    raise VoiceError(_not_found(text, path, folders, library))
+    raise VoiceError(_not_found(text, path, looked, library))
 
 
 def find_voice_file(name: str, folders: Iterable[Path]) -> Path | None:

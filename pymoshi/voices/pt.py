@@ -137,7 +137,7 @@ def _checked_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
 def _byte_order(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> str:
     if member is None:
         return "<"  # files older than the marker were little-endian
-    match archive.read(member) if member.file_size < MAX_MEMBERS else b"":
+    match archive.read(member) if member.file_size < 16 else b"":
         case b"little":
             return "<"
         case b"big":
