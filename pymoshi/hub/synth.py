@@ -148,6 +148,6 @@ def _std(tensor: Tensor) -> float:
         case _ if "_codebook" in tensor.name:
             return 0.5
         case Role.CONV if tensor.shape[0] == 1:
-            return float(0.1 / fan_in**0.5)  # the last one makes the sound
+            return float(0.03 / fan_in**0.5)  # the last one makes the sound
         case _:
             return float(1 / fan_in**0.5)
