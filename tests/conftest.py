@@ -75,8 +75,8 @@ def personaplex_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(moshi_folder: Path, device: str) -> Iterator[pymoshi.Model]:
-    """The tiny Moshi with its codec and a tokenizer, loaded."""
-    with pymoshi.load(moshi_folder, device=device) as loaded:
+    """The tiny Moshi with its codec and a tokenizer, loaded. One thread: more only wait in one so small."""
+    with pymoshi.load(moshi_folder, device=device, threads=1) as loaded:
         yield loaded
 
 

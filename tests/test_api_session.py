@@ -131,6 +131,14 @@ def test_sessions_on_threads_give_what_each_gives_alone(model: Model, speech: ND
     assert all(same(expected[seed], found[seed]) for seed in range(4))
 
 
+def test_number_of_threads_does_not_change_what_is_said(
+    moshi_folder: Path, device: str, model: Model, speech: NDArray[np.float32]
+) -> None:
+    frames = frames_of(speech)[:6]
+    with pymoshi.load(moshi_folder, device=device, threads=2) as other:
+        assert same(list(model.session(seed=2).run(frames)), list(other.session(seed=2).run(frames)))
+
+
 def test_session_in_use_refuses_another_thread(session: Session) -> None:
     answers: list[object] = []
 
@@ -231,7 +239,8 @@ def test_memory_does_not_grow_with_the_conversation(moshi_folder: Path, device: 
 import resource, numpy as np, pymoshi
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 noise = np.random.default_rng(1).uniform(-0.3, 0.3, (40, 1920)).astype(np.float32)
-with pymoshi.load({str(moshi_folder)!r}, device={device!r}) as model, model.session(seed=1, context=16) as session:
+model = pymoshi.load({str(moshi_folder)!r}, device={device!r}, threads=1)
+with model.session(seed=1, context=16) as session:
     for round in range(10):
         for frame in noise:
             session.step(frame)

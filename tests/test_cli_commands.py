@@ -22,7 +22,9 @@ def recording(speech: NDArray[np.float32], tmp_path: Path) -> Path:
 
 
 def talk(run_pymoshi: Run, model: Path, *arguments: str | Path, device: str = "cpu") -> dict[str, object]:
-    done = run_pymoshi("talk", "--model", model, "--device", device, "--transcript", "out.json", *arguments)
+    done = run_pymoshi(
+        "talk", "--model", model, "--device", device, "--threads", "1", "--transcript", "out.json", *arguments
+    )
     assert done.returncode == 0, done.stderr
     return {"stdout": done.stdout, "stderr": done.stderr}
 
@@ -72,7 +74,7 @@ def test_transcript_says_what_was_asked_and_what_was_said(
 ) -> None:
     done = talk(
         run_pymoshi, moshi_folder, "-i", recording, "-o", "a.flac", "--seed", "11", "--temperature", "0.5",
-        "--text-temperature", "0", "--top-k", "10", "--text-top-k", "5", "--context", "16", "--threads", "1",
+        "--text-temperature", "0", "--top-k", "10", "--text-top-k", "5", "--context", "16",
         device=device,
     )  # fmt: skip
     report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
@@ -145,7 +147,7 @@ def test_codes_go_to_a_file_and_back(
     suffix: str, run_pymoshi: Run, moshi_folder: Path, recording: Path, tmp_path: Path, device: str
 ) -> None:
     target = f"codes{suffix}"
-    options = ("--model", moshi_folder, "--device", device)
+    options = ("--model", moshi_folder, "--device", device, "--threads", "1")
     assert run_pymoshi("mimi", "encode", recording, target, "--codebooks", "8", *options).returncode == 0
     stored = np.load(tmp_path / target)
     codes = stored["codes"] if suffix == ".npz" else stored

@@ -20,7 +20,19 @@ def test_interrupted_talk_leaves_whole_files(
     soundfile.write(tmp_path / "long.wav", np.tile(speech, 300), 24000)  # 20 minutes
     command = [sys.executable, "-m", "pymoshi", "talk", "-i", "long.wav", "-o", "a.wav", "--transcript", "a.json"]
     with subprocess.Popen(
-        [*command, "--model", str(moshi_folder), "--device", "cpu", "--seed", "1", "--text-temperature", "2"],
+        [
+            *command,
+            "--model",
+            str(moshi_folder),
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--seed",
+            "1",
+            "--text-temperature",
+            "2",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
