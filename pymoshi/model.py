@@ -201,6 +201,7 @@ class Model:
         top_k: int | None = None,
         text_top_k: int | None = None,
         kv_type: KvType = "f16",
+        flash: bool = True,
         window: Window = "modern",
         depformer_steps: int | None = None,
         taps: bool = False,
@@ -212,7 +213,8 @@ class Model:
         context: frames of 80 ms kept in memory; None for what the model was trained with.
         temperature, top_k: sampling of the audio; text_temperature, text_top_k: of the text. A temperature of 0 is
             greedy, a top_k of 0 means all; None for what the model's authors recommend.
-        kv_type: how keys and values are stored, "f16", "f32" or "q8_0".
+        kv_type: how keys and values are stored, "f16", "f32", "bf16" or "q8_0".
+        flash: fused attention where the device has it. False computes it by matrix products, as older engines do.
         window: which past the attention sees once the memory is full: "modern" (as Kyutai's package), "legacy"
             (as NVIDIA's, one frame less) or "full".
         depformer_steps: steps per frame; None for those whose result is used.
@@ -226,6 +228,7 @@ class Model:
             "seed": secrets.randbits(32) if seed is None else whole("seed", seed, 0, 2**64 - 1),
             "kv_type": KV_TYPES[one_of("kv_type", kv_type, KV_TYPES)],
             "window": WINDOWS[one_of("window", window, WINDOWS)],
+            "flash": bool(flash),
             "taps": bool(taps),
         }
         numbers: list[tuple[str, Any, Callable[..., float], float, float]] = [

@@ -1,6 +1,5 @@
 """A session: one conversation, frame by frame."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,8 @@ from pymoshi.snapshot import Snapshot
 if TYPE_CHECKING:
     from pymoshi.model import Model
 
-log = logging.getLogger("pymoshi")
-
-KvType = Literal["f16", "f32", "q8_0"]
-KV_TYPES: Final[dict[str, int]] = {"f16": 0, "f32": 1, "q8_0": 2}  # moshi_kv_type
+KvType = Literal["f16", "f32", "q8_0", "bf16"]
+KV_TYPES: Final[dict[str, int]] = {"f16": 0, "f32": 1, "q8_0": 2, "bf16": 3}  # moshi_kv_type
 
 TOKEN_NONE: Final = -2  # MOSHI_TOKEN_NONE: nothing here yet
 

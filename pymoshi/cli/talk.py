@@ -39,7 +39,7 @@ def talk_command(
     context: Annotated[int | None, typer.Option(help="Memory, in frames of 80 ms. [default: the model's]")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: physical cores]")] = None,
     device: Annotated[str, typer.Option(help='Device to compute on, see "pymoshi devices".')] = "auto",
-    kv_type: Annotated[str, typer.Option(help="How the memory is stored: f16, f32 or q8_0.")] = "f16",
+    kv_type: Annotated[str, typer.Option(help="How the memory is stored: f16, f32, bf16 or q8_0.")] = "f16",
 ) -> None:
     """Let the model listen to a recording and record what it says.
 
@@ -73,9 +73,9 @@ def talk_command(
 
 def _kv_type(name: str) -> KvType:
     match name:
-        case "f16" | "f32" | "q8_0":
+        case "f16" | "f32" | "bf16" | "q8_0":
             return name
-    raise pymoshi.InputError(f"--kv-type must be f16, f32 or q8_0, not {name!r}.")
+    raise pymoshi.InputError(f"--kv-type must be f16, f32, bf16 or q8_0, not {name!r}.")
 
 
 @dataclass

@@ -177,11 +177,13 @@ void moshi_mimi_free(moshi_mimi * mimi);
 
 /* ---- session ------------------------------------------------------------------------------------------ */
 
-typedef enum moshi_kv_type { MOSHI_KV_F16 = 0, MOSHI_KV_F32 = 1, MOSHI_KV_Q8_0 = 2 } moshi_kv_type;
+typedef enum moshi_kv_type { MOSHI_KV_F16 = 0, MOSHI_KV_F32 = 1, MOSHI_KV_Q8_0 = 2, MOSHI_KV_BF16 = 3 } moshi_kv_type;
 
 typedef struct moshi_session_params {
     int32_t context;          /* KV ring length in frames of 80 ms; 0: the model's */
     moshi_kv_type kv_type;
+    bool flash;               /* fused attention where the device has it (default true); false: plain matrix products,
+                                 which with kv_type BF16 round exactly as engines do that keep keys and values so */
     moshi_window window;      /* of the temporal transformer and of the session's codec */
     uint64_t seed;            /* of the session's random numbers: one seed, one conversation (on one device type) */
     float temperature;        /* audio; 0: greedy */

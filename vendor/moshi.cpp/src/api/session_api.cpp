@@ -7,6 +7,7 @@ using namespace moshi;
 moshi_session_params moshi_session_default_params(const moshi_model * model) {
     moshi_session_params p = {};
     p.kv_type = MOSHI_KV_F16;
+    p.flash = true;
     p.window = MOSHI_WINDOW_MODERN;
     if (model && model->model->lm) {
         const LmConfig & c = model->model->lm->config;

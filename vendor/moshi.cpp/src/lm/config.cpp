@@ -28,9 +28,6 @@ void expect_false(const Metadata & md, const std::string & key) {
     }
 }
 
-// Width of a gated layer from its nominal one (MODELS.md 2.1).
-int gated_width(int64_t nominal, int64_t dim) { return static_cast<int>(nominal == 4 * dim ? 21 * dim / 8 : 2 * nominal / 3); }
-
 void check_heads(const Metadata & md, const char * what, int dim, int n_heads) {
     if (dim % n_heads != 0 || (dim / n_heads) % 2 != 0) {
         fail(MOSHI_ERROR_FORMAT, "%s: %s of %d channels cannot have %d heads", md.source().c_str(), what, dim, n_heads);
@@ -64,8 +61,6 @@ void read_depformer(const Metadata & md, LmConfig & c) {
     d.n_layers = static_cast<int>(md.require_int("moshi.depformer_num_layers", 1, 256));
     d.n_heads = static_cast<int>(md.require_int("moshi.depformer_num_heads", 1, 1024));
     check_heads(md, "a depformer", d.dim, d.n_heads);
-    const int64_t nominal = md.get_int("moshi.depformer_dim_feedforward", 0, 0, 8 * kMaxWidth);
-    d.ffn = nominal > 0 ? gated_width(nominal, d.dim) : 0;
     d.low_rank = static_cast<int>(md.get_int("moshi.depformer_low_rank_embeddings", 0, 0, kMaxWidth));
     const std::vector<int64_t> schedule = md.get_ints("moshi.depformer_weights_per_step_schedule", {}, 0, c.dep_q - 1, 64);
     for (int k = 0; k < c.dep_q; ++k) {
@@ -117,8 +112,6 @@ LmConfig read_lm_config(const Metadata & md) {
     c.n_layers = static_cast<int>(md.require_int("moshi.num_layers", 1, 1024));
     c.n_heads = static_cast<int>(md.require_int("moshi.num_heads", 1, 1024));
     check_heads(md, "a temporal transformer", c.dim, c.n_heads);
-    const double hidden_scale = md.get_float("moshi.hidden_scale", 0, 0, 64);
-    c.ffn = hidden_scale > 0 ? gated_width(static_cast<int64_t>(hidden_scale * c.dim), c.dim) : 0;
     c.context = static_cast<int>(md.require_int("moshi.context", 4, 1 << 20));
     c.max_period = static_cast<float>(md.get_float("moshi.max_period", 10000, 1, 1e9));
     c.norm_eps = read_norm(md);

@@ -7,8 +7,7 @@ namespace moshi {
 
 struct LmConfig {
     std::string model_type; // moshi, personaplex, stt, tts, hibiki
-    int dim, n_layers, n_heads, ffn; // ffn: gated hidden width, 0 if the file alone decides
-    int context;
+    int dim, n_layers, n_heads, context;
     float max_period, norm_eps;
     int text_card, text_card_out, card;
     int text_padding;
@@ -16,7 +15,7 @@ struct LmConfig {
     std::vector<int> delays;    // [1 + n_q], text first
     int max_delay;
     struct Depformer {
-        int dim, n_layers, n_heads, ffn;
+        int dim, n_layers, n_heads;
         int low_rank;               // width of low-rank embedding tables, 0: none
         std::vector<int> schedule;  // weight set of each step
         int n_weights;              // weight sets

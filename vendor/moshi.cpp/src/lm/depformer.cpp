@@ -13,18 +13,18 @@ ggml_tensor * attention(Graph & graph, const LmConfig::Depformer & d, const Gate
                         int k, int first) {
     ggml_context * ctx = graph.ctx();
     const int64_t dim = d.dim, head_dim = dim / d.n_heads, n = k + 1 - first;
-    const size_t f = sizeof(float);
+    const size_t f = sizeof(float), e = ggml_element_size(values);
     ggml_tensor * qkv = ggml_mul_mat(ctx, w.in_proj, x);                    // [3 dim, 1]
     ggml_tensor * v = ggml_view_1d(ctx, qkv, dim, 2 * dim * f);
     // Written before they are read: in the graph now, for the cache is state and no edge orders it.
     graph.expand(ggml_cpy(ctx, ggml_view_1d(ctx, qkv, dim, dim * f), ggml_view_1d(ctx, keys, dim, k * keys->nb[1])));
-    graph.expand(ggml_cpy(ctx, ggml_reshape_2d(ctx, v, 1, dim), ggml_view_2d(ctx, values, 1, dim, values->nb[1], k * f)));
-    if (n == 1) {
+    graph.expand(ggml_cpy(ctx, ggml_reshape_2d(ctx, v, 1, dim), ggml_view_2d(ctx, values, 1, dim, values->nb[1], k * e)));
+    if (n == 1 && values->type == GGML_TYPE_F32) {
         return ggml_mul_mat(ctx, w.out_proj, v); // the softmax of one score is one
     }
     ggml_tensor * q = ggml_view_3d(ctx, qkv, head_dim, 1, d.n_heads, dim * f, head_dim * f, 0);
-    ggml_tensor * K = ggml_view_3d(ctx, keys, head_dim, n, d.n_heads, keys->nb[1], head_dim * f, first * keys->nb[1]);
-    ggml_tensor * V = ggml_view_3d(ctx, values, n, head_dim, d.n_heads, values->nb[1], head_dim * values->nb[1], first * f);
+    ggml_tensor * K = ggml_view_3d(ctx, keys, head_dim, n, d.n_heads, keys->nb[1], head_dim * e, first * keys->nb[1]);
+    ggml_tensor * V = ggml_view_3d(ctx, values, n, head_dim, d.n_heads, values->nb[1], head_dim * values->nb[1], first * e);
     ggml_tensor * scores = ggml_mul_mat(ctx, K, q);                         // [n, 1, n_heads]
     scores = ggml_soft_max_ext(ctx, scores, nullptr, 1.0f / std::sqrt(static_cast<float>(head_dim)), 0.0f);
     ggml_tensor * out = ggml_mul_mat(ctx, V, scores);                       // [head_dim, 1, n_heads]
@@ -44,12 +44,12 @@ ggml_tensor * fed(ggml_context * ctx, const Embedding & e, ggml_tensor * sampled
 
 } // namespace
 
-DepformerCache depformer_cache(ggml_context * state, const LmModel & w, int n_steps) {
+DepformerCache depformer_cache(ggml_context * state, const LmModel & w, int n_steps, ggml_type type) {
     DepformerCache cache;
     const LmConfig::Depformer & d = w.config.depformer;
     for (int l = 0; n_steps > 0 && l < d.n_layers; ++l) {
-        cache.k.push_back(ggml_new_tensor_2d(state, GGML_TYPE_F32, d.dim, n_steps));
-        cache.v.push_back(ggml_new_tensor_2d(state, GGML_TYPE_F32, n_steps, d.dim));
+        cache.k.push_back(ggml_new_tensor_2d(state, type, d.dim, n_steps));
+        cache.v.push_back(ggml_new_tensor_2d(state, type, n_steps, d.dim));
     }
     return cache;
 }

@@ -12,7 +12,7 @@ struct DepformerCache {
     std::vector<ggml_tensor *> k; // [dim, steps]
     std::vector<ggml_tensor *> v; // [steps, dim]: transposed, as the product with the weights reads it
 };
-DepformerCache depformer_cache(ggml_context * state, const LmModel & w, int n_steps);
+DepformerCache depformer_cache(ggml_context * state, const LmModel & w, int n_steps, ggml_type type);
 
 // Tokens that are known beforehand replace samples as input of the next step. Entry 0 is the text token, 1 + k that of step k.
 struct ForcedInputs {

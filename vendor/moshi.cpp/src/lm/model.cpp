@@ -1,6 +1,5 @@
 #include "lm/model.h"
 
-#include "api/error.h"
 #include "gguf/names.h"
 
 #include <algorithm>
@@ -18,21 +17,12 @@ ggml_tensor * load_projection(WeightLoader & loader, const std::string & stem, c
     return name == own ? loader.matrix(name, n_out, n_in) : loader.matrix_rows(name, n_weights * n_out, w * n_out, n_out, n_in);
 }
 
-// A gated layer's width is what its output matrix takes in; the configuration, where it says one, must agree.
-int64_t gated_width(const WeightLoader & loader, const std::string & linear_out, int configured) {
-    const int64_t found = loader.file().require(linear_out).ne[0];
-    if (configured != 0 && found != configured) {
-        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s takes %lld values in; expected %d from the model's configuration", loader.file().path().c_str(),
-             linear_out.c_str(), (long long) found, configured);
-    }
-    return found;
-}
-
-GatedLayer load_layer(WeightLoader & loader, const std::string & layer, const std::string & gating, int w, int n_weights, int64_t dim, int ffn) {
+GatedLayer load_layer(WeightLoader & loader, const std::string & layer, const std::string & gating, int w, int n_weights, int64_t dim) {
     GatedLayer out;
     out.in_proj = load_projection(loader, layer + "self_attn.in_proj", "_weight", w, n_weights, 3 * dim, dim);
     out.out_proj = load_projection(loader, layer + "self_attn.out_proj", ".weight", w, n_weights, dim, dim);
-    const int64_t hidden = gated_width(loader, gating + "linear_out.weight", ffn);
+    // The file decides the width: existing config.json files give a hidden_scale that their weights do not have.
+    const int64_t hidden = loader.file().require(gating + "linear_out.weight").ne[0];
     out.linear_in = loader.matrix(gating + "linear_in.weight", 2 * hidden, dim);
     out.linear_out = loader.matrix(gating + "linear_out.weight", dim, hidden);
     return out;
@@ -51,12 +41,13 @@ void load_temporal(WeightLoader & loader, LmModel & m) {
         m.emb.push_back(load_embedding(loader, numbered("lm.emb.", k, ""), c.card, c.dim, 0));
     }
     m.text_emb = load_embedding(loader, "lm.text_emb", c.text_card, c.dim, 0);
+    m.rope_periods = load_rope_periods(loader, c.dim / c.n_heads, c.max_period);
     for (int l = 0; l < c.n_layers; ++l) {
         const std::string p = numbered("lm.transformer.layers.", l, ".");
         TemporalLayer layer;
         layer.norm1 = loader.vector(p + "norm1.alpha", c.dim);
         layer.norm2 = loader.vector(p + "norm2.alpha", c.dim);
-        layer.w = load_layer(loader, p, p + "gating.", 0, 1, c.dim, c.ffn);
+        layer.w = load_layer(loader, p, p + "gating.", 0, 1, c.dim);
         m.layers.push_back(layer);
     }
     m.out_norm = loader.vector("lm.out_norm.alpha", c.dim);
@@ -86,7 +77,7 @@ void load_depformer(WeightLoader & loader, LmModel & m) {
         layer.norm1 = loader.vector(p + "norm1.alpha", d.dim);
         layer.norm2 = loader.vector(p + "norm2.alpha", d.dim);
         for (int w = 0; w < n_sets; ++w) {
-            layer.w.push_back(load_layer(loader, p, numbered(p + "gating.", w, "."), w, d.n_weights, d.dim, d.ffn));
+            layer.w.push_back(load_layer(loader, p, numbered(p + "gating.", w, "."), w, d.n_weights, d.dim));
         }
         m.depformer_layers.push_back(std::move(layer));
     }

@@ -31,6 +31,7 @@ struct LmModel {
     std::vector<Embedding> emb;  // by audio stream
     Embedding text_emb;
     std::vector<TemporalLayer> layers;
+    ggml_tensor * rope_periods; // [head_dim / 2]
     ggml_tensor * out_norm;
     ggml_tensor * text_linear;
     std::vector<ggml_tensor *> extra_heads;

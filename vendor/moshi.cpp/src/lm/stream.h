@@ -13,6 +13,7 @@ namespace moshi {
 struct LmStreamParams {
     int context;
     ggml_type kv_type;
+    bool flash;
     moshi_window window;
     int n_steps; // depformer steps per frame
     bool taps;

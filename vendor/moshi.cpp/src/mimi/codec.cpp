@@ -14,7 +14,7 @@ constexpr int kMaxFramesPerCall = 64;
 constexpr size_t kMaxNodes = 8192;     // a full-size decoder takes about 700
 
 std::unique_ptr<KvRing> new_ring(ggml_context * state, const MimiConfig & c, int max_push, moshi_window window) {
-    return std::make_unique<KvRing>(state, KvRingShape{c.n_layers, c.dimension, c.context, max_push, GGML_TYPE_F32, window});
+    return std::make_unique<KvRing>(state, KvRingShape{c.n_layers, c.dimension, c.context, max_push, GGML_TYPE_F32, window, true});
 }
 
 } // namespace

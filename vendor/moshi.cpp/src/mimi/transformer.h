@@ -16,7 +16,7 @@ struct MimiLayer {
 struct MimiTransformer {
     std::vector<MimiLayer> layers;
     int n_heads;
-    float max_period;
+    ggml_tensor * rope_periods;
 };
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & config);

@@ -18,6 +18,7 @@ struct KvRingShape {
     int max_push;  // most positions written by one graph
     ggml_type type;
     moshi_window window;
+    bool flash; // fused attention where the device has it
 };
 
 class KvRing {

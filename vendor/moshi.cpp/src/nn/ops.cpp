@@ -12,12 +12,20 @@ ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain
     return ggml_add(ctx, ggml_mul(ctx, ggml_norm(ctx, x, eps), gain), bias);
 }
 
+ggml_tensor * load_rope_periods(WeightLoader & loader, int64_t head_dim, float max_period) {
+    return loader.made({head_dim / 2}, [head_dim, max_period](float * out) {
+        for (int64_t i = 0; i < head_dim / 2; ++i) {
+            out[i] = static_cast<float>(std::pow(static_cast<double>(max_period), 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+        }
+    });
+}
+
 namespace {
 
-// Interleaved pairs, angles from absolute positions (MODELS.md 6.2).
 ggml_tensor * rotate(ggml_context * ctx, ggml_tensor * x, const Rope & rope) {
     const int head_dim = static_cast<int>(x->ne[0]);
-    return ggml_rope_ext(ctx, x, rope.positions, nullptr, head_dim, GGML_ROPE_TYPE_NORMAL, 0, rope.max_period, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+    const float base = 1.0f; // the running product stays 1: the table alone decides
+    return ggml_rope_ext(ctx, x, rope.positions, rope.periods, head_dim, GGML_ROPE_TYPE_NORMAL, 0, base, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
 }
 
 // The first n_kv slots as heads: [head_dim, n_kv, n_heads]
@@ -58,9 +66,12 @@ ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor
     q = ggml_permute(ctx, q, 0, 2, 1, 3);                                   // [head_dim, T, n_heads]
     ggml_tensor * keys = heads_of(ctx, ring.k(layer), n_heads, inputs.mask->ne[0]);
     ggml_tensor * values = heads_of(ctx, ring.v(layer), n_heads, inputs.mask->ne[0]);
-    ggml_tensor * out = ggml_flash_attn_ext(ctx, q, keys, values, inputs.mask, scale, 0.0f, 0.0f);
-    ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
-    if (!compute.supports(out)) {
+    ggml_tensor * out = nullptr;
+    if (ring.shape().flash) {
+        out = ggml_flash_attn_ext(ctx, q, keys, values, inputs.mask, scale, 0.0f, 0.0f);
+        ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
+    }
+    if (!out || !compute.supports(out)) {
         out = plain_attention(ctx, q, keys, values, inputs.mask, scale);
     }
     return ggml_mul_mat(ctx, out_proj, ggml_reshape_2d(ctx, out, dim, T));

@@ -3,16 +3,20 @@
 
 #include "backend/compute.h"
 #include "nn/kv_ring.h"
+#include "nn/weights.h"
 
 namespace moshi {
 
 ggml_tensor * rms_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, float eps);
 ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, ggml_tensor * bias, float eps);
 
+// Rotary embedding of interleaved pairs (MODELS.md 6.2). The period of each pair comes from a table: ggml's own way to
+// it, a running product, is off by one more rounding per pair, which positions in the thousands magnify.
 struct Rope {
     ggml_tensor * positions; // i32 [T]
-    float max_period;
+    ggml_tensor * periods;   // f32 [head_dim / 2]: radians are position / period
 };
+ggml_tensor * load_rope_periods(WeightLoader & loader, int64_t head_dim, float max_period);
 
 // Where this call's keys and values go, and which slots its queries see.
 struct RingInputs {

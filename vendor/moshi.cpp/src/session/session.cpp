@@ -27,8 +27,9 @@ ggml_type kv_type(moshi_kv_type type) {
         case MOSHI_KV_F16: return GGML_TYPE_F16;
         case MOSHI_KV_F32: return GGML_TYPE_F32;
         case MOSHI_KV_Q8_0: return GGML_TYPE_Q8_0;
+        case MOSHI_KV_BF16: return GGML_TYPE_BF16;
     }
-    fail(MOSHI_ERROR_ARGUMENT, "kv_type is %d; expected MOSHI_KV_F16, MOSHI_KV_F32 or MOSHI_KV_Q8_0", static_cast<int>(type));
+    fail(MOSHI_ERROR_ARGUMENT, "kv_type is %d; expected MOSHI_KV_F16, _F32, _Q8_0 or _BF16", static_cast<int>(type));
 }
 
 LmStreamParams lm_params(const Model & model, const moshi_session_params & p) {
@@ -49,7 +50,7 @@ LmStreamParams lm_params(const Model & model, const moshi_session_params & p) {
         fail(MOSHI_ERROR_ARGUMENT, "depformer_steps is %d; expected %d to %d (all steps need all_depformer_steps when the model is loaded), or 0", steps, used,
              model.lm->n_steps);
     }
-    return {context, kv_type(p.kv_type), p.window, steps, p.taps};
+    return {context, kv_type(p.kv_type), p.flash, p.window, steps, p.taps};
 }
 
 float elapsed_ms(std::chrono::steady_clock::time_point since) {
