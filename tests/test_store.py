@@ -18,7 +18,7 @@ from pymoshi.hub import layout
 from pymoshi.hub.catalog import load_catalog
 from pymoshi.hub.download import Hub, human_size
 from pymoshi.hub.manifest import MANIFEST
-from pymoshi.hub.pull import make_plan, pull
+from pymoshi.hub.pull import licence_text, make_plan, pull
 from pymoshi.hub.store import InstalledModel, Store
 from pymoshi.hub.voice_folders import voice_folders
 from pymoshi.voices import BUILTIN
@@ -244,6 +244,12 @@ def test_every_published_file_is_pinned_and_has_a_checksum_but_for_the_gated_one
             for file in item.files.values():
                 pinned = len(file.revision) == 40 and (file.sha256 or file.git_sha1)
                 assert pinned or file.gated, str(file)
+
+
+def test_the_licence_of_kyutais_models_travels_in_full() -> None:
+    text = licence_text(load_catalog().models["moshika"])
+    assert "by Kyutai" in text and "Section 3 – License Conditions." in text
+    assert "NVIDIA Open Model License" in licence_text(load_catalog().models["personaplex"])
 
 
 def test_personaplex_brings_all_its_voices() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pymoshi.hub.download import FileState, Progress, file_digest, free_bytes, h
 from pymoshi.hub.manifest import MANIFEST, InstalledFile, Manifest
 from pymoshi.hub.store import InstalledModel, Store
 
-__all__ = ["LICENCE_FILE", "Plan", "make_plan", "pull"]
+__all__ = ["LICENCE_FILE", "Plan", "licence_text", "make_plan", "pull"]
 
 SPARE = 200_000_000  # bytes of disk that stay free
 LICENCE_FILE = "LICENCE.txt"
@@ -74,7 +75,7 @@ def pull(store: Store, plan: Plan, progress: Progress | None = None) -> Installe
                 if name != CONFIG:
                     _link(path, folder / name)
             _write_config(plan.variant, fetched.get(CONFIG), folder)
-        (folder / LICENCE_FILE).write_text(_licence_text(plan.model), encoding="utf-8")
+        (folder / LICENCE_FILE).write_text(licence_text(plan.model), encoding="utf-8")
         manifest = _describe(store, plan, fetched, folder, progress)
         (folder / MANIFEST).write_bytes(manifest.to_json())
     return InstalledModel(target, manifest)
@@ -200,10 +201,13 @@ def _link(path: Path, target: Path) -> None:
     shutil.copy2(content, target)
 
 
-def _licence_text(model: CatalogModel) -> str:
+def licence_text(model: CatalogModel) -> str:
+    """The terms that travel with the weights: our summary, and the licence itself where it may be copied."""
+    full = resources.files("pymoshi.hub").joinpath("licences", f"{model.licence.id}.txt")
+    text = f"\n{'-' * 100}\n\n{full.read_text(encoding='utf-8')}" if full.is_file() else ""
     return (
         f"{model.title}, by {model.authors}\n{model.page}\n\n"
-        f"Licence of the weights: {model.licence.name}\n{model.licence.url}\n\n{model.licence.text}\n"
+        f"Licence of the weights: {model.licence.name}\n{model.licence.url}\n\n{model.licence.text}\n{text}"
     )
 
 
