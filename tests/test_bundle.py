@@ -93,7 +93,7 @@ def test_what_is_installed_is_replaced_only_when_asked(tar: Path, store: Store) 
     with pytest.raises(InputError, match="already"):
         import_bundle(store, tar)
     (store.folder_of("tiny", "q4_k") / "config.json").write_bytes(b"changed")
-    import_bundle(store, tar, replace=True)
+    import_bundle(store, tar, force=True)
     assert not store.verify("tiny")
 
 
@@ -275,6 +275,18 @@ def escape_sequence(manifest: dict[str, Any], members: Members) -> None:
     manifest["title"] = "\x1b]0;owned\x07"
 
 
+def test_an_imported_model_cannot_have_files_of_the_cache_removed(tar: Path, other: Store) -> None:
+    def claim(manifest: dict[str, Any], members: Members) -> None:
+        stranger = {"path": "x", "size": 1, "sha256": "0" * 64, "origin": "../..", "fetched": True}
+        manifest["files"][0] |= {"origin": "nonsense", "fetched": True}
+        manifest["sources"] = [stranger]
+
+    model = import_bundle(other, rewrite(tar, claim))
+    assert not model.manifest.sources and not any(file.fetched for file in model.manifest.files)
+    other.remove("tiny")
+    assert not left_behind(other)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -308,7 +320,7 @@ def test_flipped_bytes_never_install_another_model(tar: Path, other: Store) -> N
         data[random.integers(0, len(data))] ^= 1 << int(random.integers(0, 8))
         tar.write_bytes(data)
         try:
-            model = import_bundle(other, tar, replace=True)
+            model = import_bundle(other, tar, force=True)
         except (ModelFormatError, ChecksumError):
             continue
         assert all(

@@ -172,7 +172,7 @@ def import_command(
     from pymoshi.hub.bundle import import_bundle
 
     with byte_bar("Reading") as show:
-        model = import_bundle(_store(), bundle, replace=force, progress=show)
+        model = import_bundle(_store(), bundle, force=force, progress=show)
     manifest = model.manifest
     say(f"{manifest.title} is installed in {model.folder}. Licence: {manifest.licence} {manifest.licence_url}")
     say(f"Use it with: --model {manifest.name}")

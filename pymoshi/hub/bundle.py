@@ -10,6 +10,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +59,7 @@ def export_bundle(store: Store, spec: str, target: Path, progress: Progress | No
 
 
 def import_bundle(
-    store: Store, source: Path, *, replace: bool = False, progress: Progress | None = None
+    store: Store, source: Path, *, force: bool = False, progress: Progress | None = None
 ) -> InstalledModel:
     """Installs a model from a bundle, after checking every name, size and checksum in it.
 
@@ -69,14 +70,14 @@ def import_bundle(
         ModelFormatError: it is not a bundle, or holds something else than its list says.
         ChecksumError: a file's content is not the listed one, or not the one that the catalog knows.
         DiskSpaceError: there is not room for it.
-        InputError: the model is installed already and `replace` is not set.
+        InputError: the model is installed already and `force` is not set.
     """
     try:
         with source.open("rb") as bundle:
-            manifest = _read_manifest(bundle, source)
+            manifest = _as_received(_read_manifest(bundle, source))
             _check_against_catalog(manifest, store.catalog, source)
             target = store.folder_of(manifest.alias, manifest.variant)
-            if target.exists() and not replace:
+            if target.exists() and not force:
                 raise InputError(f"{manifest.name} is installed already. Remove it first, or import with --force.")
             left = source.stat().st_size - bundle.tell()
             if manifest.n_bytes > left:
@@ -122,6 +123,11 @@ def _read_manifest(bundle: BinaryIO, source: Path) -> Manifest:
     data = bundle.read(size)
     bundle.seek(-size % BLOCK, os.SEEK_CUR)
     return parse_manifest(data, str(source))
+
+
+def _as_received(manifest: Manifest) -> Manifest:
+    """The list without what was true on the other machine alone: this one's cache holds nothing that is ours."""
+    return replace(manifest, files=tuple(replace(file, fetched=False) for file in manifest.files), sources=())
 
 
 def _next_member(bundle: BinaryIO, source: Path) -> tuple[str, int]:
