@@ -41,7 +41,7 @@ void load_temporal(WeightLoader & loader, LmModel & m) {
         m.emb.push_back(load_embedding(loader, numbered("lm.emb.", k, ""), c.card, c.dim, 0));
     }
     m.text_emb = load_embedding(loader, "lm.text_emb", c.text_card, c.dim, 0);
-    m.rope_periods = load_rope_periods(loader, c.dim / c.n_heads, c.max_period);
+    m.rope = load_rope(loader, c.dim / c.n_heads, c.max_period);
     for (int l = 0; l < c.n_layers; ++l) {
         const std::string p = numbered("lm.transformer.layers.", l, ".");
         TemporalLayer layer;

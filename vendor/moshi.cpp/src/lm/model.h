@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lm/config.h"
+#include "nn/ops.h"
 #include "nn/weights.h"
 
 namespace moshi {
@@ -31,7 +32,7 @@ struct LmModel {
     std::vector<Embedding> emb;  // by audio stream
     Embedding text_emb;
     std::vector<TemporalLayer> layers;
-    ggml_tensor * rope_periods; // [head_dim / 2]
+    RopeTable rope;
     ggml_tensor * out_norm;
     ggml_tensor * text_linear;
     std::vector<ggml_tensor *> extra_heads;

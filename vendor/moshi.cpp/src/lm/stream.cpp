@@ -75,7 +75,7 @@ void LmStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
 
 LmStream::Pass LmStream::build(const Key & key) {
     const LmConfig & c = model_.config;
-    const size_t nodes = 512 + 8 * size_t(c.n_q) + 48 * size_t(c.n_layers) + size_t(params_.n_steps) * (48 + 40 * size_t(c.depformer.n_layers));
+    const size_t nodes = 512 + 8 * size_t(c.n_q) + 80 * size_t(c.n_layers) + size_t(params_.n_steps) * (48 + 40 * size_t(c.depformer.n_layers));
     Pass pass;
     pass.key = key;
     pass.graph = std::make_unique<Graph>(compute_, nodes);

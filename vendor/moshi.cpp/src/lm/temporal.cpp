@@ -27,7 +27,7 @@ ggml_tensor * temporal_transformer(Graph & graph, const Compute & compute, const
                                    ggml_tensor * positions, const RingInputs & inputs) {
     ggml_context * ctx = graph.ctx();
     const LmConfig & c = w.config;
-    const Rope rope{positions, w.rope_periods};
+    const Rope rope{positions, w.rope};
     for (int l = 0; l < c.n_layers; ++l) {
         const TemporalLayer & layer = w.layers[l];
         ggml_tensor * y = rms_norm(ctx, x, layer.norm1, c.norm_eps);

@@ -9,7 +9,7 @@ constexpr float kLayerNormEps = 1e-5f;
 }
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & c) {
-    MimiTransformer w{{}, c.n_heads, load_rope_periods(loader, c.dimension / c.n_heads, c.max_period)};
+    MimiTransformer w{{}, c.n_heads, load_rope(loader, c.dimension / c.n_heads, c.max_period)};
     const int64_t D = c.dimension;
     for (int l = 0; l < c.n_layers; ++l) {
         const std::string p = name + ".transformer.layers." + std::to_string(l) + ".";
@@ -37,7 +37,7 @@ MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string &
 ggml_tensor * mimi_transformer(Graph & graph, const Compute & compute, const MimiTransformer & w, const KvRing & ring, ggml_tensor * x,
                                ggml_tensor * positions, const RingInputs & inputs) {
     ggml_context * ctx = graph.ctx();
-    const Rope rope{positions, w.rope_periods};
+    const Rope rope{positions, w.rope};
     for (size_t l = 0; l < w.layers.size(); ++l) {
         const MimiLayer & layer = w.layers[l];
         ggml_tensor * y = layer_norm(ctx, x, layer.norm1, layer.norm1_bias, kLayerNormEps);

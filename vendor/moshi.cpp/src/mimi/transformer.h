@@ -16,7 +16,7 @@ struct MimiLayer {
 struct MimiTransformer {
     std::vector<MimiLayer> layers;
     int n_heads;
-    ggml_tensor * rope_periods;
+    RopeTable rope;
 };
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & config);

@@ -12,12 +12,16 @@ ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain
     return ggml_add(ctx, ggml_mul(ctx, ggml_norm(ctx, x, eps), gain), bias);
 }
 
-ggml_tensor * load_rope_periods(WeightLoader & loader, int64_t head_dim, float max_period) {
-    return loader.made({head_dim / 2}, [head_dim, max_period](float * out) {
-        for (int64_t i = 0; i < head_dim / 2; ++i) {
-            out[i] = static_cast<float>(std::pow(static_cast<double>(max_period), 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-        }
-    });
+RopeTable load_rope(WeightLoader & loader, int64_t head_dim, float max_period) {
+    const auto table = [&](bool reciprocal) {
+        return loader.made({head_dim / 2}, [head_dim, max_period, reciprocal](float * out) {
+            for (int64_t i = 0; i < head_dim / 2; ++i) { // in f32, as the reference computes it
+                const float theta = std::exp(static_cast<float>(i) * (-std::log(max_period) * 2.0f / static_cast<float>(head_dim)));
+                out[i] = reciprocal ? 1.0f / theta : theta;
+            }
+        });
+    };
+    return {table(true), table(false)};
 }
 
 namespace {
@@ -25,7 +29,22 @@ namespace {
 ggml_tensor * rotate(ggml_context * ctx, ggml_tensor * x, const Rope & rope) {
     const int head_dim = static_cast<int>(x->ne[0]);
     const float base = 1.0f; // the running product stays 1: the table alone decides
-    return ggml_rope_ext(ctx, x, rope.positions, rope.periods, head_dim, GGML_ROPE_TYPE_NORMAL, 0, base, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+    return ggml_rope_ext(ctx, x, rope.positions, rope.table.periods, head_dim, GGML_ROPE_TYPE_NORMAL, 0, base, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+}
+
+// The same by elementary operations, each of them rounded: what fused kernels skip.
+ggml_tensor * rotate_plainly(ggml_context * ctx, ggml_tensor * x, const Rope & rope) {
+    const int64_t half = x->ne[0] / 2, n_heads = x->ne[1], T = x->ne[2];
+    const auto part = [&](int i) { // [1, half, n_heads, T]
+        return ggml_cont(ctx, ggml_view_4d(ctx, x, 1, half, n_heads, T, 2 * sizeof(float), x->nb[1], x->nb[2], i * sizeof(float)));
+    };
+    ggml_tensor * positions = ggml_reshape_4d(ctx, ggml_cast(ctx, rope.positions, GGML_TYPE_F32), 1, 1, 1, T);
+    ggml_tensor * thetas = ggml_repeat_4d(ctx, ggml_reshape_2d(ctx, rope.table.thetas, 1, half), 1, half, 1, T);
+    ggml_tensor * angles = ggml_mul(ctx, thetas, positions);                // [1, half, 1, T]
+    ggml_tensor *a = part(0), *b = part(1), *cos = ggml_cos(ctx, angles), *sin = ggml_sin(ctx, angles);
+    ggml_tensor * even = ggml_sub(ctx, ggml_mul(ctx, a, cos), ggml_mul(ctx, b, sin));
+    ggml_tensor * odd = ggml_add(ctx, ggml_mul(ctx, a, sin), ggml_mul(ctx, b, cos));
+    return ggml_reshape_3d(ctx, ggml_concat(ctx, even, odd, 0), 2 * half, n_heads, T);
 }
 
 // The first n_kv slots as heads: [head_dim, n_kv, n_heads]
@@ -55,8 +74,9 @@ ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor
     const auto part = [&](int i) {
         return ggml_view_3d(ctx, qkv, head_dim, n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
     };
-    ggml_tensor * q = rotate(ctx, part(0), rope);                           // [head_dim, n_heads, T]
-    ggml_tensor * k = rotate(ctx, part(1), rope);
+    const auto turn = ring.shape().flash ? rotate : rotate_plainly;
+    ggml_tensor * q = turn(ctx, part(0), rope);                             // [head_dim, n_heads, T]
+    ggml_tensor * k = turn(ctx, part(1), rope);
     ggml_tensor * v = ggml_view_2d(ctx, qkv, dim, T, qkv->nb[1], 2 * dim * sizeof(float));
     // In the graph before their readers: the ring is state, so no edge orders the writes for us.
     graph.expand(ggml_set_rows(ctx, ring.k(layer), ggml_reshape_2d(ctx, k, dim, T), inputs.slots));

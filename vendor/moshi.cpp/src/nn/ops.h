@@ -12,11 +12,16 @@ ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain
 
 // Rotary embedding of interleaved pairs (MODELS.md 6.2). The period of each pair comes from a table: ggml's own way to
 // it, a running product, is off by one more rounding per pair, which positions in the thousands magnify.
+struct RopeTable {
+    ggml_tensor * periods; // f32 [head_dim / 2]: radians are position / period
+    ggml_tensor * thetas;  // and their reciprocals
+};
+RopeTable load_rope(WeightLoader & loader, int64_t head_dim, float max_period);
+
 struct Rope {
     ggml_tensor * positions; // i32 [T]
-    ggml_tensor * periods;   // f32 [head_dim / 2]: radians are position / period
+    RopeTable table;
 };
-ggml_tensor * load_rope_periods(WeightLoader & loader, int64_t head_dim, float max_period);
 
 // Where this call's keys and values go, and which slots its queries see.
 struct RingInputs {
