@@ -101,6 +101,7 @@ def load(
     tokenizer: str | Path | None = None,
     codec_only: bool = False,
     repack: bool = True,
+    all_depformer_steps: bool = False,
     progress: Callable[[float], bool | None] | None = None,
 ) -> "Model":
     """Loads a model.
@@ -111,6 +112,7 @@ def load(
     mimi, tokenizer: files to use instead of those found beside the model.
     codec_only: load Mimi without the language model.
     repack: on the CPU, copy weights into the layout of the fastest kernels. False saves memory and loading time.
+    all_depformer_steps: also load the steps whose samples are never used (PersonaPlex's guesses of the user's codes).
     progress: called with the fraction done, 0 to 1; returning False stops the load with `Cancelled`.
 
     Raises ModelNotFoundError, ModelFormatError, UnsupportedModelError, DeviceError, OutOfMemoryError, InputError.
@@ -129,6 +131,7 @@ def load(
         device=device,
         threads=n_threads,
         repack=repack,
+        all_depformer_steps=all_depformer_steps,
         progress=progress,
     )
     try:

@@ -106,6 +106,7 @@ class NativeModel(Handle):
         device: str,
         threads: int,
         repack: bool,
+        all_depformer_steps: bool = False,
         progress: Callable[[float], bool | None] | None,
     ) -> None:
         # Named, so that they live until the load is over: a C struct does not keep what it points to alive.
@@ -114,6 +115,7 @@ class NativeModel(Handle):
         params = ffi().new("moshi_model_params *", lib().moshi_model_default_params())
         params.lm_path, params.mimi_path, params.lm_metadata, params.mimi_metadata, params.device = strings
         params.n_threads, params.repack, params.progress = threads, repack, reporter.pointer
+        params.all_depformer_steps = all_depformer_steps
         out = ffi().new("moshi_model **")
         status = lib().moshi_model_load(params, out)
         if status == 0:
