@@ -18,7 +18,8 @@ NONE, ZERO = -2, -1  # nothing known; a token that contributes a zero vector
 
 
 def rms_norm(x: Vector, alpha: Vector, eps: float) -> Vector:
-    return x * alpha.reshape(-1) / np.sqrt(np.mean(x * x) + eps)
+    scale: Vector = alpha.reshape(-1) / np.sqrt(np.mean(x * x) + eps)
+    return x * scale
 
 
 def rotate(x: Vector, position: int, max_period: float) -> Vector:
@@ -33,12 +34,14 @@ def attend(query: Vector, keys: Sequence[Vector], values: Sequence[Vector]) -> V
     """query, each key and each value: [heads, head_dim]."""
     scores = np.einsum("hd,nhd->hn", query, np.stack(keys)) / np.sqrt(query.shape[1])
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.einsum("hn,nhd->hd", weights / weights.sum(axis=1, keepdims=True), np.stack(values)).reshape(-1)
+    heard: Vector = np.einsum("hn,nhd->hd", weights / weights.sum(axis=1, keepdims=True), np.stack(values))
+    return heard.reshape(-1)
 
 
 def gated(x: Vector, linear_in: Vector, linear_out: Vector) -> Vector:
     u, v = np.split(linear_in @ x, 2)
-    return linear_out @ (u / (1 + np.exp(-u)) * v)
+    silu: Vector = u / (1 + np.exp(-u))
+    return linear_out @ (silu * v)
 
 
 @dataclass
@@ -75,7 +78,7 @@ class LanguageModel:
     def embed(self, tokens: Sequence[int]) -> Vector:
         """tokens: [1 + n_q], text first."""
         audio = [self.embedding(f"emb.{k}", token) for k, token in enumerate(tokens[1:])]
-        return np.sum([*audio, self.embedding("text_emb", tokens[0])], axis=0)
+        return sum(audio, start=self.embedding("text_emb", tokens[0]))
 
     def temporal(self, x: Vector) -> tuple[Vector, Vector]:
         """The next position: hidden state after the output norm, text logits."""
