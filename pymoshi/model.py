@@ -15,6 +15,7 @@ from pymoshi.text import Tokenizer
 
 if TYPE_CHECKING:
     from pymoshi.hub.layout import ModelFiles
+    from pymoshi.voices import Voice
 
 _MOST_THREADS = 1024
 _LONGEST_CONTEXT = 2**20  # 23 hours; memory is what limits it
@@ -185,6 +186,11 @@ class Model:
         return self.info.sample_rate / self.info.frame_size if self.info.frame_size else 12.5
 
     @property
+    def has_personas(self) -> bool:
+        """Whether sessions take a voice and a prompt, as PersonaPlex's do; other models have a role of their own."""
+        return self.info.model_type == "personaplex"
+
+    @property
     def mimi(self) -> Mimi:
         """The codec. Raises UnsupportedModelError if the model was loaded without one."""
         if not self.info.has_mimi:
@@ -195,7 +201,7 @@ class Model:
     def session(
         self,
         *,
-        voice: object | None = None,
+        voice: "str | Path | Voice | None" = None,
         prompt: str | None = None,
         seed: int | None = None,
         context: int | None = None,
@@ -208,10 +214,15 @@ class Model:
         window: Window = "modern",
         depformer_steps: int | None = None,
         taps: bool = False,
+        cache: bool = True,
+        progress: Callable[[float], bool | None] | None = None,
     ) -> Session:
         """Starts a conversation.
 
-        voice, prompt: who speaks and in which role (PersonaPlex).
+        voice: who speaks (PersonaPlex): a name ("NATF2", or one of your own), a voice file, a recording of somebody
+            who has agreed to it, or a `pymoshi.voices.Voice`. None for no voice in particular.
+        prompt: in which role (PersonaPlex), e.g. "You enjoy having a good conversation." None or "" for none; the
+            model was trained with one, and `pymoshi.personas` has some.
         seed: of the random numbers, 0 to 2**64 - 1; None draws one, to be read from `Session.seed`.
         context: frames of 80 ms kept in memory; None for what the model was trained with.
         temperature, top_k: sampling of the audio; text_temperature, text_top_k: of the text. A temperature of 0 is
@@ -222,8 +233,16 @@ class Model:
             (as NVIDIA's, one frame less) or "full".
         depformer_steps: steps per frame; None for those whose result is used.
         taps: keep intermediate results for `Session.tap`.
+        cache: keep the state after voice and prompt on disk, so that the next session with the same ones starts at
+            once (see `pymoshi.persona_cache`).
+        progress: called with the fraction of voice and prompt that is done, 0 to 1; returning False stops with
+            `Cancelled`.
 
-        Raises InputError, UnsupportedModelError (no language model), OutOfMemoryError, StateError (closed).
+        A PersonaPlex session also holds a copy of its state after voice and prompt, for `Session.reset`: half a
+        megabyte per frame of them at 7B, some 60 MB with a voice and a prompt of usual length.
+
+        Raises InputError, VoiceError, AudioFileError, UnsupportedModelError (no language model), OutOfMemoryError,
+        StateError (closed), Cancelled.
         """
         if not self.info.has_lm:
             raise UnsupportedModelError(f"{self.name} is a codec alone: it can encode and decode, but not converse.")
@@ -243,20 +262,27 @@ class Model:
             ("text_top_k", text_top_k, whole, 0, LARGEST_TOP_K),
         ]
         params |= {name: fit(name, value, low, high) for name, value, fit, low, high in numbers if value is not None}
-        session = Session(_native.NativeSession(self._native, **params), self)
-        self._prime(session, voice, prompt)
-        return session
+        if not self.has_personas:
+            self._refuse_persona(voice, prompt)
+            return Session(_native.NativeSession(self._native, **params), self)
+        from pymoshi import priming  # here: voices bring the reading of sound files with them
 
-    def _prime(self, session: Session, voice: object | None, prompt: str | None) -> None:
-        """Gives a new session its voice and its role, before the first frame."""
-        if voice is None and prompt is None:
-            return
-        session.close()
+        script = priming.write_script(self, voice, prompt)
+        native = _native.NativeSession(self._native, **params)
+        try:
+            priming.prime(native, self, script, window, progress)
+            return Session(native, self, native.save())
+        except BaseException:
+            native.close()
+            raise
+
+    def _refuse_persona(self, voice: object | None, prompt: object | None) -> None:
         asked = " and ".join(name for name, value in (("voice", voice), ("prompt", prompt)) if value is not None)
-        raise InputError(
-            f"{self.name} is a {self.info.model_type} model, which has one voice and one role of its own: "
-            f"leave out {asked}, or load a PersonaPlex model."
-        )
+        if asked:
+            raise InputError(
+                f"{self.name} is a {self.info.model_type} model, which has one voice and one role of its own: "
+                f"leave out {asked}, or load a PersonaPlex model."
+            )
 
     @property
     def closed(self) -> bool:

@@ -47,9 +47,11 @@ class Frame:
 class Session:
     """One conversation. Made by `Model.session`. A context manager; one call at a time, from any thread."""
 
-    def __init__(self, native: _native.NativeSession, model: "Model") -> None:
+    def __init__(self, native: _native.NativeSession, model: "Model", start: NDArray[np.uint8] | None = None) -> None:
         self._native = native
         self.model = model
+        self._start = start
+        """The engine's state after voice and prompt, where `reset` goes back to; None if there are none."""
         self.seed = int(native.params["seed"])
         """Of the session's random numbers: the same seed and input give the same conversation on one type of device."""
         self._index = 0
@@ -129,12 +131,15 @@ class Session:
             yield self.step(pcm)
 
     def reset(self, seed: int | None = None) -> None:
-        """Begins anew, exactly as a new session with this seed; None keeps the seed. Voice and prompt are gone.
+        """Begins anew, exactly as a new session with this seed, the same voice and prompt; None keeps the seed.
 
-        Raises InputError, StateError (closed, or in use by another thread).
+        The sampling stays as it is. Raises InputError, StateError (closed, or in use by another thread).
         """
         fresh = self.seed if seed is None else whole("seed", seed, 0, 2**64 - 1)
-        self._native.reset(fresh)
+        if self._start is None:
+            self._native.reset(fresh)
+        else:
+            self._continue(self._start, fresh)
         self.seed = fresh
         self._index = 0
         self._text = self.model.tokenizer.stream() if self.model.tokenizer else None
@@ -186,10 +191,17 @@ class Session:
         self.seed, self._index = seed, moment.index
         self._text = self.model.tokenizer.stream(moment.text) if self.model.tokenizer else None
 
+    def _continue(self, state: NDArray[np.uint8], seed: int) -> None:
+        """Goes on from a state of the engine with this session's sampling, whatever was in use when it was kept."""
+        sampling = self.sampling
+        self._native.restore(state)
+        self._native.set_seed(seed)
+        self.set_sampling(**sampling)  # type: ignore[arg-type]  # whole numbers for top_k, as set_sampling left them
+
     def fork(self) -> "Session":
         """A second session that goes on from here, on its own. Raises OutOfMemoryError, StateError."""
         moment = self.snapshot()
-        twin = Session(self._native.twin(), self.model)
+        twin = Session(self._native.twin(), self.model, self._start)
         try:
             twin.restore(moment)
         except BaseException:

@@ -241,6 +241,10 @@ class NativeSession(Handle):
         with self.use() as session:
             check(lib().moshi_session_set_sampling(session, temperature, top_k, text_temperature, text_top_k))
 
+    def set_seed(self, seed: int) -> None:
+        with self.use() as session:
+            check(lib().moshi_session_set_seed(session, seed))
+
     def offset(self) -> int:
         with self.use() as session:
             return int(lib().moshi_session_offset(session))

@@ -17,7 +17,17 @@ from pymoshi.voices.names import BUILTIN, close_matches
 from pymoshi.voices.recording import Encoder, voice_from_recording
 from pymoshi.voices.voice import Voice
 
-__all__ = ["BUILTIN", "Encoder", "SavedVoice", "Voice", "VoiceLibrary", "find_voice_file", "resolve_voice"]
+__all__ = [
+    "BUILTIN",
+    "SUFFIXES",
+    "Encoder",
+    "SavedVoice",
+    "Voice",
+    "VoiceLibrary",
+    "find_voice_file",
+    "locate_voice",
+    "resolve_voice",
+]
 
 
 def resolve_voice(
@@ -41,6 +51,23 @@ def resolve_voice(
         VoiceError: no such voice (says where it was looked for and what is close), or it cannot be used.
         AudioFileError: the recording cannot be read.
     """
+    located = locate_voice(spec, search=search, library=library)
+    if isinstance(located, SavedVoice):
+        return (library or VoiceLibrary()).load(located.name)
+    if located.suffix.lower() in SUFFIXES:
+        return read_voice_file(located)
+    if encode is None:
+        raise VoiceError(f"{located} is a recording; turning it into a voice needs a model with its codec")
+    return voice_from_recording(located, encode, codec=codec)
+
+
+def locate_voice(
+    spec: str | Path, *, search: Iterable[Path] = (), library: VoiceLibrary | None = None
+) -> SavedVoice | Path:
+    """Where the voice is that a person means, without reading it: one of the user's own, a voice file, or a recording.
+
+    Arguments and errors are those of `resolve_voice`. A path whose suffix is not in SUFFIXES is a recording.
+    """
     library = library or VoiceLibrary()
     looked: list[Path] = []
     text = str(spec)
@@ -49,18 +76,14 @@ def resolve_voice(
         raise VoiceError("The voice's name is empty; `pymoshi voice list` shows the ones there are")
     if isinstance(spec, str) and _is_plain_name(spec):
         if spec in library:
-            return library.load(spec)
+            return library.show(spec)
         for folder in search:  # one after the other: to know the later ones may take a while
             looked.append(folder)
             found = find_voice_file(spec, [folder])
             if found is not None:
-                return read_voice_file(found, name=found.stem)
+                return found
     if path.is_file():
-        if path.suffix.lower() in SUFFIXES:
-            return read_voice_file(path)
-        if encode is None:
-            raise VoiceError(f"{path} is a recording; turning it into a voice needs a model with its codec")
-        return voice_from_recording(path, encode, codec=codec)
+        return path
     raise VoiceError(_not_found(text, path, looked, library))
 
 
