@@ -29,6 +29,9 @@ SMALL: dict[str, Any] = {
     "depformer_dim": 16, "depformer_num_heads": 2, "depformer_num_layers": 2, "depformer_dim_feedforward": 66,
     "depformer_gating": "silu", "depformer_pos_emb": "none",
 }  # fmt: skip
+FORK: dict[str, Any] = {
+    "model_type": "personaplex", "dep_q": 4, "silence_tokens": [1, 2], "sine_tokens": [3, 4],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,15 @@ VARIANTS = {
     "a ring that is full": Variant(options={"context": 8}),
     "a ring that is full, one key fewer": Variant(options={"context": 8, "window": "legacy"}),
     "plain attention": Variant(options={"context": 8, "flash": False}),
-    "fork": Variant({"model_type": "personaplex", "dep_q": 4}),
+    "fork": Variant(FORK),
     "fork, three codebooks each": Variant(
-        {"model_type": "personaplex", "n_q": 6, "dep_q": 6, "delays": [0, 1, 0, 2, 1, 2, 0]},
+        FORK
+        | {"n_q": 6, "dep_q": 6, "delays": [0, 1, 0, 2, 1, 2, 0]}
+        | {"silence_tokens": [1, 2, 3], "sine_tokens": [4, 5, 6]},
         options={"context": 9, "window": "legacy"},
     ),
     "fork, late text, low-rank embeddings": Variant(
-        {"model_type": "personaplex", "dep_q": 4, "delays": [3, 0, 1, 2, 0], "depformer_low_rank_embeddings": 4}
+        FORK | {"delays": [3, 0, 1, 2, 0], "depformer_low_rank_embeddings": 4}
     ),
 }
 
