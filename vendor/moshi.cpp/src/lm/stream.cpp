@@ -128,19 +128,27 @@ void LmStream::build_head(Pass & pass, ggml_tensor * hidden) {
     }
 }
 
-void LmStream::set_tokens(const int32_t * tokens, int n, bool zeros) {
+// ggml's CPU kernels for batches take sixteen columns at a time, and those left over at several times the cost: it is
+// cheaper to compute columns that nobody reads. Their keys and values land in slots of positions to come, which are
+// written again before any query sees them.
+int LmStream::padded(int n) const {
+    constexpr int kColumns = 16, kWorthwhile = 4;
+    return compute_.is_cpu() && n >= kWorthwhile ? GGML_PAD(n, kColumns) : n;
+}
+
+void LmStream::set_tokens(const int32_t * tokens, int n, int n_padded, bool zeros) {
     const int n_streams = 1 + model_.config.n_q;
-    std::vector<int32_t> ids(n);
-    std::vector<float> gains(n);
+    std::vector<int32_t> ids(n_padded, 0);
+    std::vector<float> gains(n_padded, 0.0f);
     for (int s = 0; s < n_streams; ++s) {
         for (int i = 0; i < n; ++i) {
             const int32_t token = tokens[size_t(i) * n_streams + s];
             ids[i] = std::max(token, 0);
             gains[i] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
         }
-        ggml_backend_tensor_set(tokens_.ids, ids.data(), s * tokens_.ids->nb[1], n * sizeof(int32_t));
+        ggml_backend_tensor_set(tokens_.ids, ids.data(), s * tokens_.ids->nb[1], ids.size() * sizeof(int32_t));
         if (zeros) {
-            ggml_backend_tensor_set(tokens_.gains, gains.data(), s * tokens_.gains->nb[1], n * sizeof(float));
+            ggml_backend_tensor_set(tokens_.gains, gains.data(), s * tokens_.gains->nb[1], gains.size() * sizeof(float));
         }
     }
 }
@@ -171,12 +179,12 @@ void LmStream::set_forced(const Forced & forced) {
     ggml_backend_tensor_set(forced_.forced_gain, given.data(), 0, n * sizeof(float));
 }
 
-void LmStream::read_taps(const Pass & pass) {
+void LmStream::read_taps(const Pass & pass, int n) {
     for (const auto & [name, tensor] : pass.taps) {
         std::vector<float> & out = taps_[name];
-        const size_t n = static_cast<size_t>(ggml_nelements(tensor));
-        out.resize(out.size() + n);
-        ggml_backend_tensor_get(tensor, out.data() + out.size() - n, 0, n * sizeof(float));
+        const size_t size = static_cast<size_t>(ggml_nelements(tensor) / pass.key.n * n); // without the padding
+        out.resize(out.size() + size);
+        ggml_backend_tensor_get(tensor, out.data() + out.size() - size, 0, size * sizeof(float));
     }
 }
 
@@ -185,7 +193,7 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     const bool zeros = std::find(tokens, tokens + 1 + c.n_q, MOSHI_TOKEN_ZERO) != tokens + 1 + c.n_q;
     const Key key{1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
     Pass & pass = pass_for(key);
-    set_tokens(tokens, 1, zeros);
+    set_tokens(tokens, 1, 1, zeros);
     set_ring_inputs(1, key.n_kv);
     if (key.forced) {
         set_forced(forced);
@@ -203,7 +211,7 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     std::vector<int32_t> samples(1 + params_.n_steps);
     ggml_backend_tensor_get(samples_, samples.data(), 0, samples.size() * sizeof(int32_t));
     clear_taps();
-    read_taps(pass);
+    read_taps(pass, 1);
     return {samples[0], {samples.begin() + 1, samples.end()}};
 }
 
@@ -211,17 +219,20 @@ void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n) 
     const LmConfig & c = model_.config;
     const size_t n_tokens = embeddings ? 0 : size_t(n) * (1 + c.n_q);
     const bool zeros = std::find(tokens, tokens + n_tokens, MOSHI_TOKEN_ZERO) != tokens + n_tokens;
-    const Key key{n, ring_->attended(position_, n), embeddings != nullptr, zeros, false, false, 0, 0};
+    const int n_padded = padded(n);
+    const Key key{n_padded, ring_->attended(position_, n_padded), embeddings != nullptr, zeros, false, false, 0, 0};
     Pass & pass = pass_for(key);
     if (embeddings) {
-        ggml_backend_tensor_set(embeddings_, embeddings, 0, size_t(n) * c.dim * sizeof(float));
+        std::vector<float> rows(embeddings, embeddings + size_t(n) * c.dim);
+        rows.resize(size_t(n_padded) * c.dim, 0.0f);
+        ggml_backend_tensor_set(embeddings_, rows.data(), 0, rows.size() * sizeof(float));
     } else {
-        set_tokens(tokens, n, zeros);
+        set_tokens(tokens, n, n_padded, zeros);
     }
-    set_ring_inputs(n, key.n_kv);
+    set_ring_inputs(n_padded, key.n_kv);
     pass.graph->run();
     position_ += n;
-    read_taps(pass);
+    read_taps(pass, n);
 }
 
 void LmStream::save(BlobWriter & out) const {

@@ -68,10 +68,11 @@ private:
     Pass build(const Key & key);
     void build_head(Pass & pass, ggml_tensor * x);
     void keep(Pass & pass, const char * name, ggml_tensor * t) const;
-    void set_tokens(const int32_t * tokens, int n, bool zeros);
+    void set_tokens(const int32_t * tokens, int n, int n_padded, bool zeros);
+    int padded(int n) const;
     void set_ring_inputs(int n, int n_kv);
     void set_forced(const Forced & forced);
-    void read_taps(const Pass & pass);
+    void read_taps(const Pass & pass, int n);
 
     const LmModel & model_;
     Compute & compute_;
