@@ -22,8 +22,6 @@ def golden(goldens: Callable[[str], Goldens]) -> Goldens:
     return goldens("mimi")
 
 
-
-
 @pytest.fixture(scope="module")
 def codec(fixtures: Path, tmp_path_factory: pytest.TempPathFactory, device: str) -> Iterator[pymoshi.Mimi]:
     folder = convert(fixtures / "mimi", tmp_path_factory.mktemp("mimi"), mimi_type="f32")
@@ -96,7 +94,9 @@ def test_offline_encoding_with_a_full_window_equals_the_reference(
     np.testing.assert_array_equal(codec.encode(speech[:samples], n_codebooks=32, window="full"), golden[name][0])
 
 
-def test_fewer_codebooks_are_the_first_of_more(codec: pymoshi.Mimi, golden: Goldens, speech: NDArray[np.float32]) -> None:
+def test_fewer_codebooks_are_the_first_of_more(
+    codec: pymoshi.Mimi, golden: Goldens, speech: NDArray[np.float32]
+) -> None:
     for n in (1, 2, 7):
         np.testing.assert_array_equal(codec.encode(speech, n_codebooks=n), golden["codes32"][0][:n])
 

@@ -39,7 +39,7 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#  pragma GCC visibility push(default) /* Windows exports through CMake's WINDOWS_EXPORT_ALL_SYMBOLS */
+#pragma GCC visibility push(default) /* Windows exports through CMake's WINDOWS_EXPORT_ALL_SYMBOLS */
 #endif
 
 #ifdef __cplusplus
@@ -209,12 +209,12 @@ moshi_status moshi_session_new(moshi_model * model, const moshi_session_params *
 moshi_status moshi_session_step(moshi_session * session, const float * pcm_in, float * pcm_out, moshi_frame * frame);
 /* One frame of tokens: n_user codes in; out_tokens[1 + dep_q] (text first), all MOSHI_TOKEN_NONE while the delays fill.
  * PersonaPlex returns n_q = 16 audio tokens of which the user's 8 are echoed. out_n: entries written. */
-moshi_status moshi_session_step_codes(moshi_session * session, const int32_t * user_codes, int32_t n_user,
-                                      int32_t * out_tokens, int32_t * out_n);
+moshi_status moshi_session_step_codes(moshi_session * session, const int32_t * user_codes, int32_t n_user, int32_t * out_tokens,
+                                      int32_t * out_n);
 moshi_status moshi_session_reset(moshi_session * session, uint64_t seed); /* exactly as new, with this seed */
 moshi_status moshi_session_reset_codec(moshi_session * session);          /* codec state only */
-moshi_status moshi_session_set_sampling(moshi_session * session, float temperature, int32_t top_k,
-                                        float text_temperature, int32_t text_top_k);
+moshi_status moshi_session_set_sampling(moshi_session * session, float temperature, int32_t top_k, float text_temperature,
+                                        int32_t text_top_k);
 moshi_status moshi_session_set_seed(moshi_session * session, uint64_t seed); /* of what comes from now on */
 int64_t moshi_session_offset(const moshi_session * session); /* frames since the start, prompt included */
 /* Copies the named intermediate of the last step: lm_input [1 + n_q] (tokens as floats), transformer_out [T][dim],
@@ -262,8 +262,8 @@ void moshi_gguf_free(moshi_gguf * file);
 /* Bytes of one row of n values of that type ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_K"); 0 if it cannot be stored so. */
 size_t moshi_row_size(const char * type, int64_t n);
 /* Converts rows of src_type ("f32", "f16", "bf16") to dst_type, on n_threads threads. */
-moshi_status moshi_quantize(const char * src_type, const void * src, const char * dst_type, void * dst, size_t dst_size,
-                            int64_t n_rows, int64_t n_per_row, int32_t n_threads);
+moshi_status moshi_quantize(const char * src_type, const void * src, const char * dst_type, void * dst, size_t dst_size, int64_t n_rows,
+                            int64_t n_per_row, int32_t n_threads);
 
 /* [end] */
 
@@ -272,7 +272,7 @@ moshi_status moshi_quantize(const char * src_type, const void * src, const char 
 #endif
 
 #if defined(__GNUC__)
-#  pragma GCC visibility pop
+#pragma GCC visibility pop
 #endif
 
 #endif

@@ -9,9 +9,9 @@
 namespace moshi {
 
 #if defined(__GNUC__)
-#  define MOSHI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define MOSHI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
-#  define MOSHI_PRINTF(fmt, args)
+#define MOSHI_PRINTF(fmt, args)
 #endif
 
 std::string format(const char * fmt, ...) MOSHI_PRINTF(1, 2);

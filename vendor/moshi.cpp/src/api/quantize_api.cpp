@@ -54,11 +54,12 @@ moshi_status moshi_quantize(const char * src_type, const void * src, const char 
         const ggml_type from = type_named(src_type, true), to = type_named(dst_type, false);
         constexpr int64_t kMost = int64_t(1) << 40;
         if (n_rows < 1 || n_per_row < 1 || n_per_row > kMost / n_rows || n_per_row % ggml_blck_size(to) != 0) {
-            fail(MOSHI_ERROR_ARGUMENT, "%lld rows of %lld values; %s needs rows of a multiple of %lld", (long long) n_rows, (long long) n_per_row, dst_type,
-                 (long long) ggml_blck_size(to));
+            fail(MOSHI_ERROR_ARGUMENT, "%lld rows of %lld values; %s needs rows of a multiple of %lld", (long long) n_rows,
+                 (long long) n_per_row, dst_type, (long long) ggml_blck_size(to));
         }
         if (dst_size != ggml_row_size(to, n_per_row) * static_cast<size_t>(n_rows)) {
-            fail(MOSHI_ERROR_ARGUMENT, "room for %zu bytes; %zu are needed", dst_size, ggml_row_size(to, n_per_row) * static_cast<size_t>(n_rows));
+            fail(MOSHI_ERROR_ARGUMENT, "room for %zu bytes; %zu are needed", dst_size,
+                 ggml_row_size(to, n_per_row) * static_cast<size_t>(n_rows));
         }
         ggml_quantize_init(to); // tables that are not made thread-safely
         const auto * in = static_cast<const uint8_t *>(src);
@@ -69,7 +70,8 @@ moshi_status moshi_quantize(const char * src_type, const void * src, const char 
         const auto work = [&](int64_t first) {
             const int64_t n = std::min(share, n_rows - first);
             if (n > 0) {
-                convert_rows(from, in + first * ggml_row_size(from, n_per_row), to, out + first * ggml_row_size(to, n_per_row), n, n_per_row);
+                convert_rows(from, in + first * ggml_row_size(from, n_per_row), to, out + first * ggml_row_size(to, n_per_row), n,
+                             n_per_row);
             }
         };
         for (int64_t i = 1; i < workers; ++i) {

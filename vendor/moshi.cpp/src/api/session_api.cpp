@@ -38,7 +38,8 @@ moshi_status moshi_session_step(moshi_session * session, const float * pcm_in, f
     });
 }
 
-moshi_status moshi_session_step_codes(moshi_session * session, const int32_t * user_codes, int32_t n_user, int32_t * out_tokens, int32_t * out_n) {
+moshi_status moshi_session_step_codes(moshi_session * session, const int32_t * user_codes, int32_t n_user, int32_t * out_tokens,
+                                      int32_t * out_n) {
     return in_turn(session, "session", [&] {
         if (n_user != 0) {
             require(user_codes, "user_codes");
@@ -65,7 +66,8 @@ moshi_status moshi_session_reset_codec(moshi_session * session) {
     return in_turn(session, "session", [&] { session->session.reset_codec(); });
 }
 
-moshi_status moshi_session_set_sampling(moshi_session * session, float temperature, int32_t top_k, float text_temperature, int32_t text_top_k) {
+moshi_status moshi_session_set_sampling(moshi_session * session, float temperature, int32_t top_k, float text_temperature,
+                                        int32_t text_top_k) {
     return in_turn(session, "session", [&] { session->session.set_sampling({temperature, top_k}, {text_temperature, text_top_k}); });
 }
 

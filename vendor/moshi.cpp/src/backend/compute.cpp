@@ -49,8 +49,8 @@ void Compute::run(ggml_cgraph * graph) {
     std::lock_guard<std::mutex> turn(mutex_);
     const ggml_status status = ggml_backend_graph_compute(backend_, graph);
     if (status != GGML_STATUS_SUCCESS) {
-        fail(status == GGML_STATUS_ALLOC_FAILED ? MOSHI_ERROR_MEMORY : MOSHI_ERROR_DEVICE, "device %s failed to compute: %s", device_.name.c_str(),
-             ggml_status_to_string(status));
+        fail(status == GGML_STATUS_ALLOC_FAILED ? MOSHI_ERROR_MEMORY : MOSHI_ERROR_DEVICE, "device %s failed to compute: %s",
+             device_.name.c_str(), ggml_status_to_string(status));
     }
 }
 
@@ -68,8 +68,8 @@ ContextPtr new_context(size_t n_tensors, size_t graph_nodes) {
 namespace {
 
 [[noreturn]] void no_memory(size_t size, const char * what, ggml_backend_buffer_type_t type) {
-    fail(MOSHI_ERROR_MEMORY, "%.2f GB for %s cannot be had on %s; close other programs, or choose a smaller model, context or device", size / 1e9, what,
-         ggml_backend_buft_name(type));
+    fail(MOSHI_ERROR_MEMORY, "%.2f GB for %s cannot be had on %s; close other programs, or choose a smaller model, context or device",
+         size / 1e9, what, ggml_backend_buft_name(type));
 }
 
 // Linux promises memory that it does not have; what can never fit is refused here instead of killed later.

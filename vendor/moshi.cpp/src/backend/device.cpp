@@ -36,7 +36,8 @@ DeviceChoice choose_auto(const std::vector<Device> & devices, uint64_t needed) {
             continue;
         }
         if (d.memory_free != 0 && d.memory_free < needed + kWorkingMemory) {
-            passed_over = format("; %s has only %.1f GB free of the %.1f GB needed", d.name.c_str(), d.memory_free / 1e9, (needed + kWorkingMemory) / 1e9);
+            passed_over = format("; %s has only %.1f GB free of the %.1f GB needed", d.name.c_str(), d.memory_free / 1e9,
+                                 (needed + kWorkingMemory) / 1e9);
         } else if (!best || d.memory_free > best->memory_free) {
             best = &d;
         }
@@ -89,8 +90,8 @@ DeviceChoice choose_device(const std::string & name, uint64_t needed) {
             return {d, ""};
         }
     }
-    fail(MOSHI_ERROR_DEVICE, "no device \"%s\"; found: %s. A GPU needs its driver and a build for it (GGML_CUDA=ON or GGML_VULKAN=ON)", name.c_str(),
-         names_of(devices).c_str());
+    fail(MOSHI_ERROR_DEVICE, "no device \"%s\"; found: %s. A GPU needs its driver and a build for it (GGML_CUDA=ON or GGML_VULKAN=ON)",
+         name.c_str(), names_of(devices).c_str());
 }
 
 } // namespace moshi

@@ -8,9 +8,9 @@
 #include <thread>
 
 #if defined(__linux__)
-#  include <sched.h>
+#include <sched.h>
 #elif defined(__APPLE__)
-#  include <sys/sysctl.h>
+#include <sys/sysctl.h>
 #endif
 
 namespace moshi {
@@ -72,7 +72,8 @@ int default_threads() {
 int default_threads() {
     int n = 0;
     size_t size = sizeof(n);
-    if (sysctlbyname("hw.perflevel0.physicalcpu", &n, &size, nullptr, 0) != 0 && sysctlbyname("hw.physicalcpu", &n, &size, nullptr, 0) != 0) {
+    if (sysctlbyname("hw.perflevel0.physicalcpu", &n, &size, nullptr, 0) != 0 &&
+        sysctlbyname("hw.physicalcpu", &n, &size, nullptr, 0) != 0) {
         n = static_cast<int>(std::thread::hardware_concurrency());
     }
     return std::max(1, n);

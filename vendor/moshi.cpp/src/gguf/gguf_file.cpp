@@ -60,10 +60,17 @@ private:
 
 size_t scalar_size(uint32_t type) {
     switch (type) {
-        case kU8: case kI8: case kBool: return 1;
-        case kU16: case kI16: return 2;
-        case kU32: case kI32: case kF32: return 4;
-        case kU64: case kI64: case kF64: return 8;
+        case kU8:
+        case kI8:
+        case kBool: return 1;
+        case kU16:
+        case kI16: return 2;
+        case kU32:
+        case kI32:
+        case kF32: return 4;
+        case kU64:
+        case kI64:
+        case kF64: return 8;
         default: return 0;
     }
 }
@@ -93,7 +100,8 @@ Metadata::Value read_array(Cursor & in, const std::string & path, const std::str
     if (type == kString) {
         std::vector<std::string> out;
         if (n > in.left() / 8) {
-            fail(MOSHI_ERROR_FORMAT, "%s: key %s claims %llu strings, more than the file can hold", path.c_str(), key.c_str(), (unsigned long long) n);
+            fail(MOSHI_ERROR_FORMAT, "%s: key %s claims %llu strings, more than the file can hold", path.c_str(), key.c_str(),
+                 (unsigned long long) n);
         }
         for (uint64_t i = 0; i < n; ++i) {
             out.push_back(in.string("a string of an array", UINT32_MAX));
@@ -105,7 +113,8 @@ Metadata::Value read_array(Cursor & in, const std::string & path, const std::str
         fail(MOSHI_ERROR_FORMAT, "%s: key %s is an array of unknown type %u", path.c_str(), key.c_str(), type);
     }
     if (n > in.left() / size) {
-        fail(MOSHI_ERROR_FORMAT, "%s: key %s claims %llu array entries, more than the file can hold", path.c_str(), key.c_str(), (unsigned long long) n);
+        fail(MOSHI_ERROR_FORMAT, "%s: key %s claims %llu array entries, more than the file can hold", path.c_str(), key.c_str(),
+             (unsigned long long) n);
     }
     const uint8_t * p = in.bytes(n * size, "an array");
     if (type == kF32 || type == kF64) {
@@ -159,7 +168,8 @@ TensorInfo read_tensor(Cursor & in, const std::string & path) {
     for (uint32_t i = 0; i < n_dims; ++i) {
         const uint64_t n = in.take<uint64_t>("a tensor's shape");
         if (n == 0 || n > kMaxElements || elements > kMaxElements / n) {
-            fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has an impossible dimension %llu", path.c_str(), t.name.c_str(), (unsigned long long) n);
+            fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has an impossible dimension %llu", path.c_str(), t.name.c_str(),
+                 (unsigned long long) n);
         }
         elements *= n;
         t.ne[i] = static_cast<int64_t>(n);
@@ -171,8 +181,8 @@ TensorInfo read_tensor(Cursor & in, const std::string & path) {
     t.type = static_cast<ggml_type>(type);
     const int64_t block = ggml_blck_size(t.type);
     if (t.ne[0] % block != 0) {
-        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s of type %s has rows of %lld values; expected a multiple of %lld", path.c_str(), t.name.c_str(),
-             ggml_type_name(t.type), (long long) t.ne[0], (long long) block);
+        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s of type %s has rows of %lld values; expected a multiple of %lld", path.c_str(),
+             t.name.c_str(), ggml_type_name(t.type), (long long) t.ne[0], (long long) block);
     }
     t.n_bytes = elements / static_cast<uint64_t>(block) * ggml_type_size(t.type);
     t.file_offset = in.take<uint64_t>("a tensor's offset"); // relative to the data section until parse() adds its start
@@ -187,7 +197,8 @@ void check_overlaps(const std::vector<TensorInfo> & tensors, const std::string &
     std::sort(order.begin(), order.end(), [](const TensorInfo * a, const TensorInfo * b) { return a->file_offset < b->file_offset; });
     for (size_t i = 1; i < order.size(); ++i) {
         if (order[i - 1]->file_offset + order[i - 1]->n_bytes > order[i]->file_offset) {
-            fail(MOSHI_ERROR_FORMAT, "%s: tensors %s and %s overlap in the file", path.c_str(), order[i - 1]->name.c_str(), order[i]->name.c_str());
+            fail(MOSHI_ERROR_FORMAT, "%s: tensors %s and %s overlap in the file", path.c_str(), order[i - 1]->name.c_str(),
+                 order[i]->name.c_str());
         }
     }
 }
@@ -226,8 +237,8 @@ void GgufFile::parse(const uint8_t * data, size_t size) {
     const uint64_t n_tensors = in.take<uint64_t>("the tensor count");
     const uint64_t n_keys = in.take<uint64_t>("the key count");
     if (n_tensors > kMaxCount || n_keys > kMaxCount) {
-        fail(MOSHI_ERROR_FORMAT, "%s: claims %llu tensors and %llu keys; the file is damaged", path_.c_str(), (unsigned long long) n_tensors,
-             (unsigned long long) n_keys);
+        fail(MOSHI_ERROR_FORMAT, "%s: claims %llu tensors and %llu keys; the file is damaged", path_.c_str(),
+             (unsigned long long) n_tensors, (unsigned long long) n_keys);
     }
     for (uint64_t i = 0; i < n_keys; ++i) {
         const std::string key = in.string("a key", 65535);
@@ -254,8 +265,9 @@ void GgufFile::parse(const uint8_t * data, size_t size) {
                  (unsigned long long) t.file_offset, (unsigned long long) alignment);
         }
         if (start > size || t.file_offset > size - start || t.n_bytes > size - start - t.file_offset) {
-            fail(MOSHI_ERROR_FORMAT, "%s: tensor %s (%llu bytes at offset %llu) reaches beyond the file's %zu bytes; it is truncated or damaged",
-                 path_.c_str(), t.name.c_str(), (unsigned long long) t.n_bytes, (unsigned long long) t.file_offset, size);
+            fail(MOSHI_ERROR_FORMAT,
+                 "%s: tensor %s (%llu bytes at offset %llu) reaches beyond the file's %zu bytes; it is truncated or damaged", path_.c_str(),
+                 t.name.c_str(), (unsigned long long) t.n_bytes, (unsigned long long) t.file_offset, size);
         }
         t.file_offset += start;
         t.data = data + t.file_offset;
@@ -283,7 +295,8 @@ void to_float(const std::string & path, const TensorInfo & t, float * out) {
     }
     const ggml_to_float_t convert = ggml_get_type_traits(t.type)->to_float;
     if (!convert) {
-        fail(MOSHI_ERROR_UNSUPPORTED, "%s: tensor %s of type %s cannot be converted to f32", path.c_str(), t.name.c_str(), ggml_type_name(t.type));
+        fail(MOSHI_ERROR_UNSUPPORTED, "%s: tensor %s of type %s cannot be converted to f32", path.c_str(), t.name.c_str(),
+             ggml_type_name(t.type));
     }
     if (reinterpret_cast<uintptr_t>(t.data) % 8 == 0) {
         convert(t.data, out, t.n_elements());

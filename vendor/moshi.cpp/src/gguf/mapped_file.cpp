@@ -6,13 +6,13 @@
 #include <cstring>
 
 #if defined(_WIN32)
-#  define NOMINMAX
-#  include <windows.h>
+#define NOMINMAX
+#include <windows.h>
 #else
-#  include <fcntl.h>
-#  include <sys/mman.h>
-#  include <sys/stat.h>
-#  include <unistd.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #endif
 
 namespace moshi {

@@ -126,10 +126,12 @@ int64_t Metadata::int_in(const std::string & key, const Value & value, int64_t l
     } else if (const auto * d = std::get_if<double>(&value); d && std::nearbyint(*d) == *d && std::fabs(*d) < 1e15) {
         v = static_cast<int64_t>(*d); // "max_period": 10000.0
     } else {
-        fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected an integer", source_.c_str(), key.c_str(), text(value).c_str(), type_name(value).c_str());
+        fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected an integer", source_.c_str(), key.c_str(), text(value).c_str(),
+             type_name(value).c_str());
     }
     if (v < low || v > high) {
-        fail(MOSHI_ERROR_FORMAT, "%s: %s is %lld; expected %lld to %lld", source_.c_str(), key.c_str(), (long long) v, (long long) low, (long long) high);
+        fail(MOSHI_ERROR_FORMAT, "%s: %s is %lld; expected %lld to %lld", source_.c_str(), key.c_str(), (long long) v, (long long) low,
+             (long long) high);
     }
     return v;
 }
@@ -137,7 +139,8 @@ int64_t Metadata::int_in(const std::string & key, const Value & value, int64_t l
 int64_t Metadata::require_int(const std::string & key, int64_t low, int64_t high) const {
     const Value * value = find(key);
     if (!value) {
-        fail(MOSHI_ERROR_FORMAT, "%s: %s is missing; expected it in the file's metadata or in the config.json beside it", source_.c_str(), key.c_str());
+        fail(MOSHI_ERROR_FORMAT, "%s: %s is missing; expected it in the file's metadata or in the config.json beside it", source_.c_str(),
+             key.c_str());
     }
     return int_in(key, *value, low, high);
 }
@@ -158,7 +161,8 @@ double Metadata::get_float(const std::string & key, double fallback, double low,
     } else if (const auto * d = std::get_if<double>(value)) {
         v = *d;
     } else {
-        fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected a number", source_.c_str(), key.c_str(), text(*value).c_str(), type_name(*value).c_str());
+        fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected a number", source_.c_str(), key.c_str(), text(*value).c_str(),
+             type_name(*value).c_str());
     }
     if (!(v >= low && v <= high)) { // NaN fails too
         fail(MOSHI_ERROR_FORMAT, "%s: %s is %g; expected %g to %g", source_.c_str(), key.c_str(), v, low, high);
@@ -174,7 +178,8 @@ bool Metadata::get_bool(const std::string & key, bool fallback) const {
     if (const auto * b = std::get_if<bool>(value)) {
         return *b;
     }
-    fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected true or false", source_.c_str(), key.c_str(), text(*value).c_str(), type_name(*value).c_str());
+    fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected true or false", source_.c_str(), key.c_str(), text(*value).c_str(),
+         type_name(*value).c_str());
 }
 
 std::string Metadata::get_string(const std::string & key, const std::string & fallback) const {
@@ -185,10 +190,12 @@ std::string Metadata::get_string(const std::string & key, const std::string & fa
     if (const auto * s = std::get_if<std::string>(value)) {
         return *s;
     }
-    fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected text", source_.c_str(), key.c_str(), text(*value).c_str(), type_name(*value).c_str());
+    fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected text", source_.c_str(), key.c_str(), text(*value).c_str(),
+         type_name(*value).c_str());
 }
 
-std::vector<int64_t> Metadata::get_ints(const std::string & key, std::vector<int64_t> fallback, int64_t low, int64_t high, size_t max_count) const {
+std::vector<int64_t> Metadata::get_ints(const std::string & key, std::vector<int64_t> fallback, int64_t low, int64_t high,
+                                        size_t max_count) const {
     const Value * value = find(key);
     if (!value) {
         return fallback;
@@ -199,14 +206,16 @@ std::vector<int64_t> Metadata::get_ints(const std::string & key, std::vector<int
     } else if (const auto * one = std::get_if<int64_t>(value)) {
         out = {*one}; // a text line with a single number
     } else {
-        fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected a list of integers", source_.c_str(), key.c_str(), text(*value).c_str(), type_name(*value).c_str());
+        fail(MOSHI_ERROR_FORMAT, "%s: %s is %s (%s); expected a list of integers", source_.c_str(), key.c_str(), text(*value).c_str(),
+             type_name(*value).c_str());
     }
     if (out.size() > max_count) {
         fail(MOSHI_ERROR_FORMAT, "%s: %s has %zu entries; expected at most %zu", source_.c_str(), key.c_str(), out.size(), max_count);
     }
     for (const int64_t v : out) {
         if (v < low || v > high) {
-            fail(MOSHI_ERROR_FORMAT, "%s: %s contains %lld; expected %lld to %lld", source_.c_str(), key.c_str(), (long long) v, (long long) low, (long long) high);
+            fail(MOSHI_ERROR_FORMAT, "%s: %s contains %lld; expected %lld to %lld", source_.c_str(), key.c_str(), (long long) v,
+                 (long long) low, (long long) high);
         }
     }
     return out;

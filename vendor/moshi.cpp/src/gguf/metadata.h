@@ -30,7 +30,8 @@ public:
     double get_float(const std::string & key, double fallback, double low, double high) const;
     bool get_bool(const std::string & key, bool fallback) const;
     std::string get_string(const std::string & key, const std::string & fallback) const;
-    std::vector<int64_t> get_ints(const std::string & key, std::vector<int64_t> fallback, int64_t low, int64_t high, size_t max_count) const;
+    std::vector<int64_t> get_ints(const std::string & key, std::vector<int64_t> fallback, int64_t low, int64_t high,
+                                  size_t max_count) const;
 
     static std::string type_name(const Value & value);
     static std::string text(const Value & value); // arrays shortened

@@ -55,7 +55,8 @@ void read_depformer(const Metadata & md, LmConfig & c) {
     expect_text(md, "moshi.depformer_pos_emb", "none");
     expect_false(md, "moshi.depformer_norm");
     if (!md.get_bool("moshi.depformer_multi_linear", true) || !md.get_bool("moshi.depformer_weights_per_step", true)) {
-        unsupported(md, "moshi.depformer_multi_linear or moshi.depformer_weights_per_step", "false", "depformers with weights of their own per step");
+        unsupported(md, "moshi.depformer_multi_linear or moshi.depformer_weights_per_step", "false",
+                    "depformers with weights of their own per step");
     }
     d.dim = static_cast<int>(md.require_int("moshi.depformer_dim", 1, kMaxWidth));
     d.n_layers = static_cast<int>(md.require_int("moshi.depformer_num_layers", 1, 256));
@@ -95,7 +96,8 @@ std::string read_type(const Metadata & md, const LmConfig & c) {
 
 LmConfig read_lm_config(const Metadata & md) {
     if (md.empty_below("moshi.")) {
-        fail(MOSHI_ERROR_FORMAT, "%s: holds no model parameters (keys moshi.*), and no config.json was found beside it", md.source().c_str());
+        fail(MOSHI_ERROR_FORMAT, "%s: holds no model parameters (keys moshi.*), and no config.json was found beside it",
+             md.source().c_str());
     }
     expect_text(md, "moshi.gating", "silu");
     expect_text(md, "moshi.positional_embedding", "rope");
@@ -123,8 +125,8 @@ LmConfig read_lm_config(const Metadata & md) {
     c.dep_q = static_cast<int>(md.require_int("moshi.dep_q", 0, c.n_q));
     c.model_type = read_type(md, c);
     if (c.personaplex() && (c.n_q % 2 != 0 || c.dep_q < c.n_q / 2)) {
-        fail(MOSHI_ERROR_FORMAT, "%s: a personaplex model with n_q %d and dep_q %d; expected an even n_q and dep_q of at least its half", md.source().c_str(),
-             c.n_q, c.dep_q);
+        fail(MOSHI_ERROR_FORMAT, "%s: a personaplex model with n_q %d and dep_q %d; expected an even n_q and dep_q of at least its half",
+             md.source().c_str(), c.n_q, c.dep_q);
     }
     read_delays(md, c);
     read_depformer(md, c);

@@ -9,8 +9,8 @@ namespace moshi {
 namespace {
 
 // Attention of step `k` over the steps from `first` on: x [dim, 1] -> [dim, 1]
-ggml_tensor * attention(Graph & graph, const LmConfig::Depformer & d, const GatedLayer & w, ggml_tensor * keys, ggml_tensor * values, ggml_tensor * x,
-                        int k, int first) {
+ggml_tensor * attention(Graph & graph, const LmConfig::Depformer & d, const GatedLayer & w, ggml_tensor * keys, ggml_tensor * values,
+                        ggml_tensor * x, int k, int first) {
     ggml_context * ctx = graph.ctx();
     const int64_t dim = d.dim, head_dim = dim / d.n_heads, n = k + 1 - first;
     const size_t f = sizeof(float), e = ggml_element_size(values);
@@ -74,7 +74,8 @@ DepformerRun depformer(Graph & graph, const Compute & compute, const LmModel & w
             x = ggml_add(ctx, x, gated_mlp(ctx, y, weights.linear_in, weights.linear_out));
         }
         run.logits.push_back(ggml_mul_mat(ctx, w.linears[k], x));           // [card, 1]
-        ggml_tensor * noise = o.n_candidates ? ggml_view_1d(ctx, o.noise, o.n_candidates, size_t(k) * o.n_candidates * sizeof(float)) : nullptr;
+        ggml_tensor * noise =
+            o.n_candidates ? ggml_view_1d(ctx, o.noise, o.n_candidates, size_t(k) * o.n_candidates * sizeof(float)) : nullptr;
         previous = sample(ctx, compute, run.logits.back(), o.n_candidates, noise);
         run.tokens.push_back(previous);
     }

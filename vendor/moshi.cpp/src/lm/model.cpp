@@ -11,7 +11,8 @@ namespace {
 std::string numbered(const std::string & stem, int i, const std::string & leaf = ".weight") { return stem + std::to_string(i) + leaf; }
 
 // Projection `w` of `n_weights`: a tensor of its own, or a row block of a packed one (MODELS.md 0.1).
-ggml_tensor * load_projection(WeightLoader & loader, const std::string & stem, const char * packed, int w, int n_weights, int64_t n_out, int64_t n_in) {
+ggml_tensor * load_projection(WeightLoader & loader, const std::string & stem, const char * packed, int w, int n_weights, int64_t n_out,
+                              int64_t n_in) {
     const std::string own = numbered(stem + "s.", w);
     const std::string name = find_name(loader.file(), {own, stem + packed, stem + ".weight"});
     return name == own ? loader.matrix(name, n_out, n_in) : loader.matrix_rows(name, n_weights * n_out, w * n_out, n_out, n_in);
@@ -88,7 +89,8 @@ void load_depformer(WeightLoader & loader, LmModel & m) {
 
 } // namespace
 
-std::unique_ptr<LmModel> load_lm(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack, bool all_steps, const Progress & progress) {
+std::unique_ptr<LmModel> load_lm(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack, bool all_steps,
+                                 const Progress & progress) {
     auto model = std::make_unique<LmModel>();
     model->config = read_lm_config(file->metadata());
     model->n_steps = all_steps ? model->config.dep_q : std::min(model->config.dep_q, model->config.n_agent());

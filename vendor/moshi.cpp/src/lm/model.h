@@ -45,6 +45,7 @@ struct LmModel {
 };
 
 // `all_steps`: also the depformer steps whose samples are never used (PersonaPlex's user half).
-std::unique_ptr<LmModel> load_lm(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack, bool all_steps, const Progress & progress);
+std::unique_ptr<LmModel> load_lm(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack, bool all_steps,
+                                 const Progress & progress);
 
 } // namespace moshi

@@ -13,8 +13,8 @@ constexpr size_t kMaxPasses = 4; // a step, a forced step, a prefill batch and i
 ggml_type ring_type(const LmStreamParams & p, const LmModel & m) {
     const int head_dim = m.config.dim / m.config.n_heads;
     if (head_dim % ggml_blck_size(p.kv_type) != 0) {
-        fail(MOSHI_ERROR_UNSUPPORTED, "a KV cache of type %s needs heads of a multiple of %lld channels; this model's have %d", ggml_type_name(p.kv_type),
-             (long long) ggml_blck_size(p.kv_type), head_dim);
+        fail(MOSHI_ERROR_UNSUPPORTED, "a KV cache of type %s needs heads of a multiple of %lld channels; this model's have %d",
+             ggml_type_name(p.kv_type), (long long) ggml_blck_size(p.kv_type), head_dim);
     }
     return p.kv_type;
 }
@@ -30,19 +30,23 @@ bool LmStream::Key::operator==(const Key & o) const {
            text_candidates == o.text_candidates && audio_candidates == o.audio_candidates;
 }
 
-LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParams & params) : model_(model), compute_(compute), params_(params) {
+LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParams & params)
+    : model_(model), compute_(compute), params_(params) {
     const LmConfig & c = model.config;
     const int B = max_batch(), S = 1 + params.n_steps;
     state_ctx_ = new_context(2 * static_cast<size_t>(c.n_layers + c.depformer.n_layers) + 8);
-    ring_ = std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.dim, params.context, B, ring_type(params, model), params.window, params.flash});
+    ring_ = std::make_unique<KvRing>(
+        state_ctx_.get(), KvRingShape{c.n_layers, c.dim, params.context, B, ring_type(params, model), params.window, params.flash});
     // A handful of steps: nothing is gained by fewer bits, so only bf16, asked for to round as others do, is followed.
-    depformer_cache_ = depformer_cache(state_ctx_.get(), model, params.n_steps, params.kv_type == GGML_TYPE_BF16 ? GGML_TYPE_BF16 : GGML_TYPE_F32);
+    depformer_cache_ =
+        depformer_cache(state_ctx_.get(), model, params.n_steps, params.kv_type == GGML_TYPE_BF16 ? GGML_TYPE_BF16 : GGML_TYPE_F32);
     state_ = allocate_state(state_ctx_.get(), compute, "the conversation's context");
 
     input_ctx_ = new_context(32);
     ggml_context * ctx = input_ctx_.get();
     tokens_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, B, 1 + c.n_q), ggml_new_tensor_2d(ctx, GGML_TYPE_F32, B, 1 + c.n_q)};
-    forced_ = {ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S)};
+    forced_ = {ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S),
+               ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S)};
     embeddings_ = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, c.dim, B);
     positions_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
     slots_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
@@ -75,7 +79,8 @@ void LmStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
 
 LmStream::Pass LmStream::build(const Key & key) {
     const LmConfig & c = model_.config;
-    const size_t nodes = 512 + 8 * size_t(c.n_q) + 80 * size_t(c.n_layers) + size_t(params_.n_steps) * (48 + 40 * size_t(c.depformer.n_layers));
+    const size_t nodes =
+        512 + 8 * size_t(c.n_q) + 80 * size_t(c.n_layers) + size_t(params_.n_steps) * (48 + 40 * size_t(c.depformer.n_layers));
     Pass pass;
     pass.key = key;
     pass.graph = std::make_unique<Graph>(compute_, nodes);
@@ -87,7 +92,8 @@ LmStream::Pass LmStream::build(const Key & key) {
     } else {
         x = embed_tokens(ctx, model_, {tokens_.ids, key.zeros ? tokens_.gains : nullptr}, key.n);
     }
-    const RingInputs ring{ggml_view_1d(ctx, slots_, key.n, 0), ggml_view_2d(ctx, mask_, key.n_kv, key.n, key.n_kv * sizeof(ggml_fp16_t), 0)};
+    const RingInputs ring{ggml_view_1d(ctx, slots_, key.n, 0),
+                          ggml_view_2d(ctx, mask_, key.n_kv, key.n, key.n_kv * sizeof(ggml_fp16_t), 0)};
     x = temporal_transformer(g, compute_, model_, *ring_, x, ggml_view_1d(ctx, positions_, key.n, 0), ring);
     if (key.head || params_.taps) {
         x = rms_norm(ctx, x, model_.out_norm, c.norm_eps);
@@ -106,7 +112,9 @@ void LmStream::build_head(Pass & pass, ggml_tensor * hidden) {
     const Key & key = pass.key;
     Graph & g = *pass.graph;
     ggml_context * ctx = g.ctx();
-    const auto out = [&](ggml_tensor * token, int i) { g.expand(ggml_cpy(ctx, token, ggml_view_1d(ctx, samples_, 1, i * sizeof(int32_t)))); };
+    const auto out = [&](ggml_tensor * token, int i) {
+        g.expand(ggml_cpy(ctx, token, ggml_view_1d(ctx, samples_, 1, i * sizeof(int32_t))));
+    };
     ggml_tensor * logits = ggml_mul_mat(ctx, model_.text_linear, hidden);   // [text_card_out, 1]
     keep(pass, "text_logits", logits);
     for (ggml_tensor * head : model_.extra_heads) {
@@ -188,10 +196,12 @@ void LmStream::read_taps(const Pass & pass, int n) {
     }
 }
 
-Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed, uint64_t frame) {
+Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed,
+                       uint64_t frame) {
     const LmConfig & c = model_.config;
     const bool zeros = std::find(tokens, tokens + 1 + c.n_q, MOSHI_TOKEN_ZERO) != tokens + 1 + c.n_q;
-    const Key key{1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
+    const Key key{
+        1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
     Pass & pass = pass_for(key);
     set_tokens(tokens, 1, 1, zeros);
     set_ring_inputs(1, key.n_kv);
@@ -201,7 +211,8 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     std::vector<float> noise(key.text_candidates + size_t(params_.n_steps) * key.audio_candidates);
     fill_noise(noise.data(), key.text_candidates, text.temperature, seed, frame, 0);
     for (int k = 0; k < params_.n_steps; ++k) {
-        fill_noise(noise.data() + key.text_candidates + size_t(k) * key.audio_candidates, key.audio_candidates, audio.temperature, seed, frame, 1 + k);
+        fill_noise(noise.data() + key.text_candidates + size_t(k) * key.audio_candidates, key.audio_candidates, audio.temperature, seed,
+                   frame, 1 + k);
     }
     if (!noise.empty()) {
         ggml_backend_tensor_set(noise_, noise.data(), 0, noise.size() * sizeof(float));

@@ -35,7 +35,8 @@ public:
     LmStream(const LmModel & model, Compute & compute, const LmStreamParams & params);
 
     // One position: tokens [1 + n_q], text first. `frame` numbers the draw of random numbers.
-    Samples step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed, uint64_t frame);
+    Samples step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed,
+                 uint64_t frame);
     // Up to max_batch() positions without depformer. tokens: [n][1 + n_q], or embeddings: [n][dim].
     void prefill(const int32_t * tokens, const float * embeddings, int n);
 

@@ -202,7 +202,8 @@ void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_cod
 
 void MimiStream::encode(const float * pcm, int n_frames, int32_t * codes) {
     if (n_frames < 1 || n_frames % params_.frames_per_call != 0) {
-        fail(MOSHI_ERROR_ARGUMENT, "%d frames to encode; expected a positive multiple of frames_per_call = %d", n_frames, params_.frames_per_call);
+        fail(MOSHI_ERROR_ARGUMENT, "%d frames to encode; expected a positive multiple of frames_per_call = %d", n_frames,
+             params_.frames_per_call);
     }
     for (int64_t i = 0; i < int64_t(n_frames) * frame_size(); ++i) {
         if (!(pcm[i] > -1e6f && pcm[i] < 1e6f)) { // one NaN would stay in the convolutions' history
@@ -220,7 +221,8 @@ void MimiStream::decode(const int32_t * codes, int n_codebooks, int n_frames, fl
         fail(MOSHI_ERROR_ARGUMENT, "%d codebooks to decode; this codec has 1 to %d", n_codebooks, model_.config.n_codebooks);
     }
     if (n_frames < 1 || n_frames % params_.frames_per_call != 0) {
-        fail(MOSHI_ERROR_ARGUMENT, "%d frames to decode; expected a positive multiple of frames_per_call = %d", n_frames, params_.frames_per_call);
+        fail(MOSHI_ERROR_ARGUMENT, "%d frames to decode; expected a positive multiple of frames_per_call = %d", n_frames,
+             params_.frames_per_call);
     }
     for (int64_t i = 0; i < int64_t(n_codebooks) * n_frames; ++i) {
         if (codes[i] < 0 || codes[i] >= model_.config.bins) {

@@ -11,14 +11,16 @@ namespace {
 void expect_text(const Metadata & md, const std::string & key, const std::string & supported) {
     const std::string found = md.get_string(key, supported);
     if (found != supported) {
-        fail(MOSHI_ERROR_UNSUPPORTED, "%s: %s is \"%s\"; this engine computes \"%s\"", md.source().c_str(), key.c_str(), found.c_str(), supported.c_str());
+        fail(MOSHI_ERROR_UNSUPPORTED, "%s: %s is \"%s\"; this engine computes \"%s\"", md.source().c_str(), key.c_str(), found.c_str(),
+             supported.c_str());
     }
 }
 
 void expect_int(const Metadata & md, const std::string & key, int64_t supported) {
     const int64_t found = md.get_int(key, supported, INT32_MIN, INT32_MAX);
     if (found != supported) {
-        fail(MOSHI_ERROR_UNSUPPORTED, "%s: %s is %lld; this engine computes %lld", md.source().c_str(), key.c_str(), (long long) found, (long long) supported);
+        fail(MOSHI_ERROR_UNSUPPORTED, "%s: %s is %lld; this engine computes %lld", md.source().c_str(), key.c_str(), (long long) found,
+             (long long) supported);
     }
 }
 
@@ -53,7 +55,8 @@ MimiConfig read_mimi_config(const Metadata & md) {
     c.frame_size = static_cast<int>(std::lround(frame));
     c.stride = static_cast<int>(c.frame_size / hop);
     if (frame < 1 || std::fabs(frame - c.frame_size) > 1e-6 || c.frame_size % hop != 0 || c.stride != 2) {
-        fail(MOSHI_ERROR_FORMAT, "%s: mimi.sample_rate %d at mimi.frame_rate %g with ratios of product %lld does not give two latents per frame",
+        fail(MOSHI_ERROR_FORMAT,
+             "%s: mimi.sample_rate %d at mimi.frame_rate %g with ratios of product %lld does not give two latents per frame",
              md.source().c_str(), c.sample_rate, frame_rate, (long long) hop);
     }
     c.n_filters = static_cast<int>(md.require_int("mimi.seanet.n_filters", 1, 1024));

@@ -34,7 +34,8 @@ struct SeanetHistory {
 SeanetHistory encoder_history(ggml_context * state, const SeanetEncoder & w);
 SeanetHistory decoder_history(ggml_context * state, const SeanetDecoder & w);
 
-ggml_tensor * seanet_encode(Graph & graph, const SeanetEncoder & w, SeanetHistory history, ggml_tensor * pcm);      // [1, samples] -> [dim, latents]
+ggml_tensor * seanet_encode(Graph & graph, const SeanetEncoder & w, SeanetHistory history,
+                            ggml_tensor * pcm);      // [1, samples] -> [dim, latents]
 ggml_tensor * seanet_decode(Graph & graph, const SeanetDecoder & w, SeanetHistory history, ggml_tensor * latents);  // and back
 
 } // namespace moshi

@@ -14,9 +14,7 @@ KvRing::KvRing(ggml_context * state, const KvRingShape & shape)
     }
 }
 
-int KvRing::attended(int64_t first, int n) const {
-    return static_cast<int>(std::min<int64_t>(slots_, GGML_PAD(first + n, kStep)));
-}
+int KvRing::attended(int64_t first, int n) const { return static_cast<int>(std::min<int64_t>(slots_, GGML_PAD(first + n, kStep))); }
 
 int64_t KvRing::oldest_visible(int64_t query, int64_t push_end) const {
     switch (shape_.window) {

@@ -29,7 +29,8 @@ namespace {
 ggml_tensor * rotate(ggml_context * ctx, ggml_tensor * x, const Rope & rope) {
     const int head_dim = static_cast<int>(x->ne[0]);
     const float base = 1.0f; // the running product stays 1: the table alone decides
-    return ggml_rope_ext(ctx, x, rope.positions, rope.table.periods, head_dim, GGML_ROPE_TYPE_NORMAL, 0, base, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+    return ggml_rope_ext(ctx, x, rope.positions, rope.table.periods, head_dim, GGML_ROPE_TYPE_NORMAL, 0, base, 1.0f, 0.0f, 1.0f, 0.0f,
+                         0.0f);
 }
 
 // The same by elementary operations, each of them rounded: what fused kernels skip.
@@ -59,6 +60,9 @@ ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor *
     ggml_tensor * scores = ggml_mul_mat(ctx, k, q);                         // [n_kv, T, n_heads]
     ggml_mul_mat_set_prec(scores, GGML_PREC_F32);
     scores = ggml_soft_max_ext(ctx, scores, mask, scale, 0.0f);
+    if (ggml_is_quantized(v->type)) {
+        v = ggml_cast(ctx, v, GGML_TYPE_F32); // blocks run along head_dim: they cannot be transposed
+    }
     ggml_tensor * v_t = ggml_cont(ctx, ggml_permute(ctx, v, 1, 0, 2, 3));   // [n_kv, head_dim, n_heads]
     ggml_tensor * out = ggml_mul_mat(ctx, v_t, scores);                     // [head_dim, T, n_heads]
     return ggml_cont(ctx, ggml_permute(ctx, out, 0, 2, 1, 3));              // [head_dim, n_heads, T]
@@ -66,8 +70,8 @@ ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor *
 
 } // namespace
 
-ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj, int n_heads,
-                             const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs) {
+ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj,
+                             int n_heads, const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs) {
     ggml_context * ctx = graph.ctx();
     const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / n_heads;
     ggml_tensor * qkv = ggml_mul_mat(ctx, in_proj, x);                      // [3 dim, T]

@@ -30,8 +30,8 @@ struct RingInputs {
 };
 
 // One streaming self-attention without its norm: x [dim, T] -> [dim, T]. Keys are rotated, then cached.
-ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj, int n_heads,
-                             const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs);
+ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj,
+                             int n_heads, const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs);
 
 // linear_out(silu(u) * v), [u; v] = linear_in(x) (MODELS.md 2.3)
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out);

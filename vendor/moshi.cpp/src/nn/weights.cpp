@@ -16,13 +16,22 @@ namespace {
 // Types that every ggml backend multiplies and gathers; others are refused here because the CPU backend does not check.
 bool is_weight_type(ggml_type type) {
     switch (type) {
-        case GGML_TYPE_F32: case GGML_TYPE_F16: case GGML_TYPE_BF16:
-        case GGML_TYPE_Q4_0: case GGML_TYPE_Q4_1: case GGML_TYPE_Q5_0: case GGML_TYPE_Q5_1: case GGML_TYPE_Q8_0:
-        case GGML_TYPE_Q2_K: case GGML_TYPE_Q3_K: case GGML_TYPE_Q4_K: case GGML_TYPE_Q5_K: case GGML_TYPE_Q6_K:
-        case GGML_TYPE_IQ4_NL: case GGML_TYPE_IQ4_XS:
-            return true;
-        default:
-            return false;
+        case GGML_TYPE_F32:
+        case GGML_TYPE_F16:
+        case GGML_TYPE_BF16:
+        case GGML_TYPE_Q4_0:
+        case GGML_TYPE_Q4_1:
+        case GGML_TYPE_Q5_0:
+        case GGML_TYPE_Q5_1:
+        case GGML_TYPE_Q8_0:
+        case GGML_TYPE_Q2_K:
+        case GGML_TYPE_Q3_K:
+        case GGML_TYPE_Q4_K:
+        case GGML_TYPE_Q5_K:
+        case GGML_TYPE_Q6_K:
+        case GGML_TYPE_IQ4_NL:
+        case GGML_TYPE_IQ4_XS: return true;
+        default: return false;
     }
 }
 
@@ -57,7 +66,8 @@ bool supports_gather(ggml_backend_dev_t dev, ggml_type type, int64_t dim, int64_
 
 } // namespace
 
-WeightLoader::WeightLoader(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack) : file_(std::move(file)), compute_(compute) {
+WeightLoader::WeightLoader(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack)
+    : file_(std::move(file)), compute_(compute) {
     const size_t n = 4096 + 32 * file_->tensors().size();
     widen_ = file_->mapping() && file_->mapping()->size() < kWidenBelow;
     mapped_ = new_context(n);
@@ -78,12 +88,12 @@ const TensorInfo & WeightLoader::checked(const std::string & name, const std::ve
     std::array<int64_t, 4> expected = {1, 1, 1, 1};
     std::reverse_copy(shape.begin(), shape.end(), expected.begin());
     if (t.ne != expected) {
-        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has shape %s; expected %s from the model's configuration", file_->path().c_str(), name.c_str(),
-             t.shape_text().c_str(), shape_text(expected.data(), static_cast<int>(shape.size())).c_str());
+        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has shape %s; expected %s from the model's configuration", file_->path().c_str(),
+             name.c_str(), t.shape_text().c_str(), shape_text(expected.data(), static_cast<int>(shape.size())).c_str());
     }
     if (!is_weight_type(t.type)) {
-        fail(MOSHI_ERROR_UNSUPPORTED, "%s: tensor %s has type %s, which this engine cannot compute with", file_->path().c_str(), name.c_str(),
-             ggml_type_name(t.type));
+        fail(MOSHI_ERROR_UNSUPPORTED, "%s: tensor %s has type %s, which this engine cannot compute with", file_->path().c_str(),
+             name.c_str(), ggml_type_name(t.type));
     }
     return t;
 }
@@ -106,8 +116,8 @@ ggml_tensor * WeightLoader::table(const std::string & name, int64_t n_rows, int6
 ggml_tensor * WeightLoader::vector(const std::string & name, int64_t n) {
     const TensorInfo & t = file_->require(name);
     if (t.n_elements() != n || std::count(t.ne.begin(), t.ne.end(), 1) < (n == 1 ? 4 : 3)) {
-        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has shape %s; expected %lld values", file_->path().c_str(), name.c_str(), t.shape_text().c_str(),
-             (long long) n);
+        fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has shape %s; expected %lld values", file_->path().c_str(), name.c_str(),
+             t.shape_text().c_str(), (long long) n);
     }
     checked(name, std::vector<int64_t>(t.ne.rbegin(), t.ne.rend())); // for its type
     const std::string path = file_->path();
@@ -131,8 +141,8 @@ ggml_tensor * WeightLoader::stored(const TensorInfo & info, const uint8_t * data
     }
     ggml_backend_dev_t dev = compute_.device().dev;
     if (!(product ? supports_product(dev, info.type, dim, n_rows, nullptr) : supports_gather(dev, info.type, dim, n_rows))) {
-        fail(MOSHI_ERROR_UNSUPPORTED, "%s: device %s cannot compute with tensor %s of type %s; convert the model to another type", file_->path().c_str(),
-             compute_.device().name.c_str(), info.name.c_str(), ggml_type_name(info.type));
+        fail(MOSHI_ERROR_UNSUPPORTED, "%s: device %s cannot compute with tensor %s of type %s; convert the model to another type",
+             file_->path().c_str(), compute_.device().name.c_str(), info.name.c_str(), ggml_type_name(info.type));
     }
     const Place place = place_of(info, data, n_rows, dim, product);
     ggml_context * ctx = (place == Place::Mapped ? mapped_ : place == Place::Repacked ? repacked_ : device_).get();
@@ -227,7 +237,8 @@ Weights WeightLoader::finish(const Progress & progress) {
         }
     }
     if (const MappedFile * mapping = file_->mapping(); mapping && compute_.is_cpu()) {
-        BufferPtr b(ggml_backend_dev_buffer_from_host_ptr(compute_.device().dev, const_cast<uint8_t *>(mapping->data()), mapping->size(), mapping->size()));
+        BufferPtr b(ggml_backend_dev_buffer_from_host_ptr(compute_.device().dev, const_cast<uint8_t *>(mapping->data()), mapping->size(),
+                                                          mapping->size()));
         for (const Pending & p : pending_) {
             if (p.place == Place::Mapped) {
                 ggml_backend_tensor_alloc(b.get(), p.tensor, const_cast<uint8_t *>(p.data));

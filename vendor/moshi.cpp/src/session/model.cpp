@@ -63,8 +63,8 @@ void check_fit(const LmModel & lm, const MimiModel & mimi, const std::string & m
     const LmConfig & c = lm.config;
     const int needed = std::max(c.n_user(), c.n_agent());
     if (c.n_q > 0 && (mimi.config.bins != c.card || mimi.config.n_codebooks < needed)) {
-        fail(MOSHI_ERROR_FORMAT, "%s: a codec of %d codebooks of %d codes does not fit a language model of %d codebooks of %d codes", mimi_path.c_str(),
-             mimi.config.n_codebooks, mimi.config.bins, needed, c.card);
+        fail(MOSHI_ERROR_FORMAT, "%s: a codec of %d codebooks of %d codes does not fit a language model of %d codebooks of %d codes",
+             mimi_path.c_str(), mimi.config.n_codebooks, mimi.config.bins, needed, c.card);
     }
 }
 

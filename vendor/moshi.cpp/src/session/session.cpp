@@ -42,12 +42,14 @@ LmStreamParams lm_params(const Model & model, const moshi_session_params & p) {
     const LmConfig & c = model.lm->config;
     const int context = p.context == 0 ? c.context : p.context;
     if (p.context != 0 && (context < kMinContext || context > kMaxContext)) {
-        fail(MOSHI_ERROR_ARGUMENT, "context is %d frames; expected %d to %d, or 0 for the model's %d", context, kMinContext, kMaxContext, c.context);
+        fail(MOSHI_ERROR_ARGUMENT, "context is %d frames; expected %d to %d, or 0 for the model's %d", context, kMinContext, kMaxContext,
+             c.context);
     }
     const int used = std::min(c.dep_q, c.n_agent());
     const int steps = p.depformer_steps == 0 ? used : p.depformer_steps;
     if (p.depformer_steps != 0 && (steps < used || steps > model.lm->n_steps)) {
-        fail(MOSHI_ERROR_ARGUMENT, "depformer_steps is %d; expected %d to %d (all steps need all_depformer_steps when the model is loaded), or 0", steps, used,
+        fail(MOSHI_ERROR_ARGUMENT,
+             "depformer_steps is %d; expected %d to %d (all steps need all_depformer_steps when the model is loaded), or 0", steps, used,
              model.lm->n_steps);
     }
     return {context, kv_type(p.kv_type), p.flash, p.window, steps, p.taps};
@@ -63,7 +65,8 @@ Session::Session(std::shared_ptr<Model> model, const moshi_session_params & para
     : model_(std::move(model)), params_(params), lm_(*model_->lm, *model_->compute, lm_params(*model_, params)), ring_(model_->lm->config) {
     set_sampling({params.temperature, params.top_k}, {params.text_temperature, params.text_top_k});
     if (model_->mimi && model_->lm->config.n_q > 0) {
-        mimi_ = std::make_unique<MimiStream>(*model_->mimi, *model_->compute, moshi_mimi_params{model_->n_codebooks(), params.window, 1, params.taps});
+        mimi_ = std::make_unique<MimiStream>(*model_->mimi, *model_->compute,
+                                             moshi_mimi_params{model_->n_codebooks(), params.window, 1, params.taps});
     }
 }
 
@@ -100,7 +103,8 @@ void Session::step(const float * pcm_in, float * pcm_out, moshi_frame & frame) {
     frame.text_token = (*tokens)[0];
     frame.n_codes = c.n_agent();
     std::copy_n(tokens->begin() + 1, frame.n_codes, frame.codes);
-    const bool audible = frame.n_codes > 0 && std::all_of(frame.codes, frame.codes + frame.n_codes, [&](int32_t t) { return t >= 0 && t < c.card; });
+    const bool audible =
+        frame.n_codes > 0 && std::all_of(frame.codes, frame.codes + frame.n_codes, [&](int32_t t) { return t >= 0 && t < c.card; });
     if (audible) { // initial and zero tokens stand for no audio at all
         start = std::chrono::steady_clock::now();
         mimi_->decode(frame.codes, frame.n_codes, 1, pcm_out);
@@ -227,7 +231,8 @@ const std::vector<float> & Session::tap(const std::string & name) const {
 
 void Session::set_ring(const int32_t * tokens, int n_streams, int length) {
     if (n_streams != ring_.n_streams() || length != ring_.length()) {
-        fail(MOSHI_ERROR_ARGUMENT, "a token ring of [%d, %d]; this model's is [%d, %d]", n_streams, length, ring_.n_streams(), ring_.length());
+        fail(MOSHI_ERROR_ARGUMENT, "a token ring of [%d, %d]; this model's is [%d, %d]", n_streams, length, ring_.n_streams(),
+             ring_.length());
     }
     const LmConfig & c = model_->lm->config;
     for (int i = 0; i < n_streams * length; ++i) {

@@ -39,7 +39,8 @@ uint64_t checksum(const uint8_t * p, size_t n) {
 
 template <typename T> void expect_equal(T found, T expected, const char * what) {
     if (found != expected) {
-        fail(MOSHI_ERROR_STATE, "the snapshot was taken with %s %lld; this session has %lld", what, (long long) found, (long long) expected);
+        fail(MOSHI_ERROR_STATE, "the snapshot was taken with %s %lld; this session has %lld", what, (long long) found,
+             (long long) expected);
     }
 }
 
@@ -92,8 +93,8 @@ void Session::restore(const void * data, size_t size) {
     }
     expect_equal<int64_t>(h.version, kVersion, "format version");
     if (h.fingerprint != model_->fingerprint) {
-        fail(MOSHI_ERROR_STATE, "the snapshot belongs to another model (fingerprint %016llx; this one is %016llx)", (unsigned long long) h.fingerprint,
-             (unsigned long long) model_->fingerprint);
+        fail(MOSHI_ERROR_STATE, "the snapshot belongs to another model (fingerprint %016llx; this one is %016llx)",
+             (unsigned long long) h.fingerprint, (unsigned long long) model_->fingerprint);
     }
     expect_equal(h.context, lm_.params().context, "a context of");
     expect_equal<int32_t>(h.kv_type, params_.kv_type, "KV type");
@@ -109,7 +110,8 @@ void Session::restore(const void * data, size_t size) {
     constexpr int64_t kMost = int64_t(1) << 40;
     if (h.position < 0 || h.encoded < 0 || h.decoded < 0 || h.position > kMost || h.encoded > kMost || h.decoded > kMost ||
         in.left() != lm_.snapshot_bytes(h.position) + (mimi_ ? mimi_->snapshot_bytes(h.encoded, h.decoded) : 0)) {
-        fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: %zu bytes of state do not fit its position %lld", in.left(), (long long) h.position);
+        fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: %zu bytes of state do not fit its position %lld", in.left(),
+             (long long) h.position);
     }
     set_sampling({h.temperature, h.top_k}, {h.text_temperature, h.text_top_k});
     params_.seed = h.seed;

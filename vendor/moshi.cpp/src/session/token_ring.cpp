@@ -68,7 +68,9 @@ std::optional<int> TokenRing::first_unknown() const {
 }
 
 std::optional<std::vector<int32_t>> TokenRing::finish(const Samples & samples) {
-    const auto sample_of = [&](int s) { return s == 0 ? samples.text : s <= static_cast<int>(samples.audio.size()) ? samples.audio[s - 1] : MOSHI_TOKEN_NONE; };
+    const auto sample_of = [&](int s) {
+        return s == 0 ? samples.text : s <= static_cast<int>(samples.audio.size()) ? samples.audio[s - 1] : MOSHI_TOKEN_NONE;
+    };
     if (fork_) {
         for (int s = 0; s < n_streams(); ++s) {
             provided(s, offset_ - 1) = 0;
