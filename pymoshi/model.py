@@ -270,8 +270,9 @@ class Model:
         script = priming.write_script(self, voice, prompt)
         native = _native.NativeSession(self._native, **params)
         try:
-            priming.prime(native, self, script, window, progress)
-            return Session(native, self, native.save())
+            # A session with taps is there to be looked into: its prompt is computed, too.
+            state = priming.start(native, self, script, window, cache=cache and not taps, progress=progress)
+            return Session(native, self, state)
         except BaseException:
             native.close()
             raise

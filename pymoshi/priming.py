@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymoshi import _native
-from pymoshi.errors import InputError, ModelFormatError, UnsupportedModelError, VoiceError
+from pymoshi.errors import InputError, ModelFormatError, SnapshotError, UnsupportedModelError, VoiceError
 from pymoshi.hub.voice_folders import voice_folders
 from pymoshi.mimi import Window
+from pymoshi.persona_cache import PersonaCache, State, key_of
 from pymoshi.personas import wrap_prompt
 from pymoshi.voices import SUFFIXES, SavedVoice, Voice, VoiceLibrary, locate_voice
 from pymoshi.voices.files import read_voice_file
@@ -26,7 +27,7 @@ from pymoshi.voices.recording import voice_from_recording
 if TYPE_CHECKING:
     from pymoshi.model import Model
 
-__all__ = ["Script", "find_voice", "prime", "write_script"]
+__all__ = ["Script", "find_voice", "prime", "start", "write_script"]
 
 log = logging.getLogger("pymoshi")
 
@@ -37,6 +38,8 @@ SINE: Final = (430, 1268, 381, 1611, 1095, 1495, 56, 472)
 SILENT_FRAMES: Final = 6  # int(0.5 s * 12.5), after the voice and after the text
 
 _CPU_FRAMES: Final = 16  # per call: as quick per frame as larger batches, and Ctrl-C is answered between calls
+
+_SAMPLING: Final = ("temperature", "top_k", "text_temperature", "text_top_k")  # as set_sampling takes them
 
 Report = Callable[[float], bool | None]
 
@@ -137,6 +140,60 @@ def _check_fits(voice: Voice, model: "Model") -> None:
         raise VoiceError(f"{where}: its codes are {found}, the model's [{info.n_agent}, frames].")
     elif voice.codes.size and not 0 <= voice.codes.min() <= voice.codes.max() < info.card:
         raise VoiceError(f"{where}: it has the code {voice.codes.max()}, the model {info.card} of them.")
+
+
+def start(
+    session: _native.NativeSession,
+    model: "Model",
+    script: Script,
+    window: Window,
+    *,
+    cache: bool,
+    progress: Report | None = None,
+) -> State:
+    """Brings a new session to where the script ends, from the persona cache if it has been there before.
+
+    window: that of the session, with which recordings are heard.
+    cache: look there, and keep the state there.
+    progress: as `prime` has it; not called if there is nothing to compute.
+
+    Returns the engine's state. Raises what `prime` raises.
+    """
+    seed, sampling = session.params["seed"], [session.params[name] for name in _SAMPLING]
+    kept = PersonaCache() if cache else None
+    key = _key(session, model, script) if kept else ""
+    state = kept.load(key) if kept else None
+    if kept and state is not None:
+        try:
+            session.restore(state)
+        except SnapshotError as error:
+            kept.drop(key, str(error))
+        else:
+            session.set_seed(seed)
+            session.set_sampling(*sampling)
+            log.debug("Voice and prompt come from the persona cache.")
+            return state
+    prime(session, model, script, window, progress)
+    state = session.save()
+    if kept:
+        kept.store(key, state, model=model.name, voice=script.voice_name, prompt=script.prompt, frames=session.offset())
+    return state
+
+
+def _key(session: _native.NativeSession, model: "Model", script: Script) -> str:
+    """Devices and versions of the engine round differently; what one computed is not what another would have."""
+    info, params = model.info, session.params
+    return key_of(
+        model=f"{info.fingerprint:016x}",
+        codec=info.has_mimi,
+        script=script.digest(),
+        context=params["context"] or info.context,
+        kv_type=params["kv_type"],
+        window=params["window"],
+        flash=params["flash"],
+        device=info.device,
+        engine=_native.versions(),
+    )
 
 
 def prime(

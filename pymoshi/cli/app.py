@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import pymoshi
+from pymoshi.cli.cache import cache_app
 from pymoshi.cli.console import stderr
 from pymoshi.cli.convert import convert_command
 from pymoshi.cli.devices import devices_command
@@ -38,6 +39,7 @@ app.command("pull")(pull_command)
 app.add_typer(models_app, name="models")
 app.add_typer(voice_app, name="voice")
 app.add_typer(persona_app, name="persona")
+app.add_typer(cache_app, name="cache")
 app.add_typer(mimi_app, name="mimi")
 
 
