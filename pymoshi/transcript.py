@@ -53,6 +53,14 @@ class Transcript:
                 words[-1].end = end
         return [word for word in words if word.text]
 
+    @property
+    def frame_pieces(self) -> list[str | None]:
+        """One piece of text a frame, as NVIDIA's offline script writes them: EPAD, BOS, EOS and PAD have names.
+
+        Frames while the delays fill have no piece; without a tokenizer each piece is None.
+        """
+        return [self._frame_piece(token) for token in self.tokens if token is not None]
+
     def as_json(self) -> dict[str, Any]:
         """text, words, pieces with times, tokens, and `frames`: one piece per frame, as NVIDIA's script writes them."""
         return {

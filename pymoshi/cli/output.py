@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     """Readable, in UTF-8."""
     with replacing(path) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
