@@ -20,8 +20,8 @@ _LARGEST_CODES: Final = 1 << 30  # bytes; half a year of speech
 
 ModelOption = Annotated[str, typer.Option(help="Model whose codec to use: a name, a folder or a .gguf file.")]
 DeviceOption = Annotated[str, typer.Option(help='Device to compute on, see "pymoshi devices".')]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads. [default: physical cores]")]
-CodebooksOption = Annotated[int | None, typer.Option(help="Codebooks to use. [default: all there are]")]
+ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads. (default: physical cores)")]
+CodebooksOption = Annotated[int | None, typer.Option(help="Codebooks to use. (default: all there are)")]
 WindowOption = Annotated[str, typer.Option(help='"modern" as live conversations, "full" as offline encoding.')]
 
 

@@ -129,7 +129,7 @@ def clean_command() -> None:
 
 @models_app.command("verify")
 def verify_command(
-    name: Annotated[str | None, typer.Argument(metavar="[MODEL[:VARIANT]]", help="[default: all]")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[MODEL[:VARIANT]]", help="(default: all)")] = None,
 ) -> None:
     """Read every file of the installed models, or of one, and compare it with its checksum."""
     store = _store()
