@@ -14,8 +14,8 @@
 #include <map>
 
 #if defined(__linux__)
-#  include <sys/resource.h>
-#  include <unistd.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #endif
 
 using namespace moshi;
@@ -23,7 +23,8 @@ using tiny::Random;
 
 // Present when the program is sanitized.
 extern "C" void __sanitizer_set_death_callback(void (*)(void)) __attribute__((weak));
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t), void (*)(const volatile void *)) __attribute__((weak));
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t), void (*)(const volatile void *))
+    __attribute__((weak));
 
 namespace {
 
@@ -34,8 +35,9 @@ unsigned long long g_seed, g_input;
 
 void tell_input() {
     char text[160];
-    const int n = std::snprintf(text, sizeof(text), "\nfuzz_gguf: found by input %llu of seed %llu; to repeat it alone: fuzz_gguf 1 %llu %llu\n", g_input,
-                                g_seed, g_seed, g_input);
+    const int n =
+        std::snprintf(text, sizeof(text), "\nfuzz_gguf: found by input %llu of seed %llu; to repeat it alone: fuzz_gguf 1 %llu %llu\n",
+                      g_input, g_seed, g_seed, g_input);
     if (n > 0 && write(2, text, static_cast<size_t>(n)) < 0) {
         _exit(3);
     }
@@ -75,7 +77,8 @@ tiny::Lm random_lm(Random & r) {
     c.text_card = static_cast<int>(4 + r.below(20));
     c.card = static_cast<int>(1 + r.below(20));
     c.n_q = static_cast<int>(r.below(6)) & ~(c.model_type == "personaplex" ? 1 : 0);
-    c.dep_q = c.model_type == "personaplex" ? (r.one_in(2) ? c.n_q : c.n_q / 2) : static_cast<int>(r.below(static_cast<uint64_t>(c.n_q) + 1));
+    c.dep_q =
+        c.model_type == "personaplex" ? (r.one_in(2) ? c.n_q : c.n_q / 2) : static_cast<int>(r.below(static_cast<uint64_t>(c.n_q) + 1));
     c.delays.clear();
     for (int s = 0; s <= c.n_q; ++s) {
         c.delays.push_back(static_cast<int32_t>(r.below(r.one_in(8) ? 20 : 3)));
@@ -93,7 +96,8 @@ tiny::Lm random_lm(Random & r) {
     }
     c.extra_heads = r.one_in(4) ? static_cast<int>(r.below(4)) : 0;
     c.packed = r.one_in(3);
-    c.type = r.choice(std::vector<ggml_type>{GGML_TYPE_F32, GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q5_1});
+    c.type = r.choice(std::vector<ggml_type>{GGML_TYPE_F32, GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0,
+                                             GGML_TYPE_Q5_1});
     return c;
 }
 
@@ -346,7 +350,7 @@ int main(int argc, char ** argv) {
         ran += try_input(g_seed, i, compute, place) == kRan;
     }
     alarm(0);
-    std::printf("fuzz_gguf: %llu inputs of seed %llu: %llu refused, %llu computed\n", (unsigned long long) n, g_seed, (unsigned long long) (n - ran),
-                (unsigned long long) ran);
+    std::printf("fuzz_gguf: %llu inputs of seed %llu: %llu refused, %llu computed\n", (unsigned long long) n, g_seed,
+                (unsigned long long) (n - ran), (unsigned long long) ran);
     return EXIT_SUCCESS;
 }

@@ -10,23 +10,73 @@ namespace mutate {
 using tiny::Random;
 
 inline int64_t odd_integer(Random & r) {
-    static const std::vector<int64_t> values = {0,    1,    2,    3,    4,     5,     7,       8,       15,        16,         17,         31,
-                                                32,   33,   63,   64,   65,    127,   128,     255,     256,       257,        1000,       4096,
-                                                8192, 1 << 14, 65535, 65536, 65537, 1 << 20, (1 << 20) + 1, INT32_MAX, int64_t(INT32_MAX) + 1, UINT32_MAX,
-                                                int64_t(1) << 40, INT64_MAX, -1, -2, INT32_MIN, INT64_MIN, INT64_MIN + 1};
+    static const std::vector<int64_t> values = {0,
+                                                1,
+                                                2,
+                                                3,
+                                                4,
+                                                5,
+                                                7,
+                                                8,
+                                                15,
+                                                16,
+                                                17,
+                                                31,
+                                                32,
+                                                33,
+                                                63,
+                                                64,
+                                                65,
+                                                127,
+                                                128,
+                                                255,
+                                                256,
+                                                257,
+                                                1000,
+                                                4096,
+                                                8192,
+                                                1 << 14,
+                                                65535,
+                                                65536,
+                                                65537,
+                                                1 << 20,
+                                                (1 << 20) + 1,
+                                                INT32_MAX,
+                                                int64_t(INT32_MAX) + 1,
+                                                UINT32_MAX,
+                                                int64_t(1) << 40,
+                                                INT64_MAX,
+                                                -1,
+                                                -2,
+                                                INT32_MIN,
+                                                INT64_MIN,
+                                                INT64_MIN + 1};
     return r.one_in(8) ? static_cast<int64_t>(r.next()) : r.choice(values);
 }
 
 inline double odd_float(Random & r) {
-    static const std::vector<double> values = {0.0, -0.0, 1.0, -1.0, 0.5, 1e-30, 1e-300, 1e30, 1e300, 12.5, 10000, 3.4e38,
-                                               std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+    static const std::vector<double> values = {0.0,
+                                               -0.0,
+                                               1.0,
+                                               -1.0,
+                                               0.5,
+                                               1e-30,
+                                               1e-300,
+                                               1e30,
+                                               1e300,
+                                               12.5,
+                                               10000,
+                                               3.4e38,
+                                               std::numeric_limits<double>::quiet_NaN(),
+                                               std::numeric_limits<double>::infinity(),
                                                -std::numeric_limits<double>::infinity()};
     return r.choice(values);
 }
 
 inline std::string odd_text(Random & r) {
-    static const std::vector<std::string> values = {"", "silu", "rope", "none", "rms_norm", "rms_norm_f32", "layer_norm", "moshi", "personaplex", "stt",
-                                                    "tts", "hibiki", "ELU", "constant", "%s%n%d", "\xff\xfe", "4096", "nan", "true"};
+    static const std::vector<std::string> values = {"",       "silu",        "rope", "none", "rms_norm", "rms_norm_f32", "layer_norm",
+                                                    "moshi",  "personaplex", "stt",  "tts",  "hibiki",   "ELU",          "constant",
+                                                    "%s%n%d", "\xff\xfe",    "4096", "nan",  "true"};
     return r.one_in(6) ? std::string(r.below(300), static_cast<char>(r.next())) : r.choice(values);
 }
 

@@ -9,11 +9,11 @@
 #include <string>
 
 #if defined(_WIN32)
-#  include <process.h>
-#  define MOSHI_TEST_PID _getpid
+#include <process.h>
+#define MOSHI_TEST_PID _getpid
 #else
-#  include <unistd.h>
-#  define MOSHI_TEST_PID getpid
+#include <unistd.h>
+#define MOSHI_TEST_PID getpid
 #endif
 
 class TempFile {
@@ -32,7 +32,8 @@ public:
 
     void write(const gguf::Bytes & content) {
         std::remove(path_.c_str()); // a new file: the old one may still be mapped
-        std::ofstream(path_, std::ios::binary).write(reinterpret_cast<const char *>(content.data()), static_cast<std::streamsize>(content.size()));
+        std::ofstream(path_, std::ios::binary)
+            .write(reinterpret_cast<const char *>(content.data()), static_cast<std::streamsize>(content.size()));
     }
     const std::string & path() const { return path_; }
     const char * c_str() const { return path_.c_str(); }

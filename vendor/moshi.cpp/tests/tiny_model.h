@@ -29,8 +29,8 @@ private:
     uint64_t state_;
 };
 
-inline gguf::Tensor tensor(Random & random, const std::string & name, std::vector<uint64_t> ne, ggml_type type = GGML_TYPE_F32, float scale = 0.3f,
-                           float offset = 0.0f) {
+inline gguf::Tensor tensor(Random & random, const std::string & name, std::vector<uint64_t> ne, ggml_type type = GGML_TYPE_F32,
+                           float scale = 0.3f, float offset = 0.0f) {
     gguf::Tensor t{moshi::stored_name(name), static_cast<uint32_t>(type), ne, {}};
     uint64_t n = 1;
     for (const uint64_t d : ne) {
@@ -75,11 +75,12 @@ struct Lm {
     gguf::File file(uint64_t seed = 1) const;
 
 private:
-    void add_layer(gguf::File & f, Random & r, const std::string & p, const std::vector<std::string> & gating, uint64_t d, uint64_t h, bool pack) const;
+    void add_layer(gguf::File & f, Random & r, const std::string & p, const std::vector<std::string> & gating, uint64_t d, uint64_t h,
+                   bool pack) const;
 };
 
-inline void Lm::add_layer(gguf::File & f, Random & r, const std::string & p, const std::vector<std::string> & gating, uint64_t d, uint64_t h,
-                          bool pack) const {
+inline void Lm::add_layer(gguf::File & f, Random & r, const std::string & p, const std::vector<std::string> & gating, uint64_t d,
+                          uint64_t h, bool pack) const {
     f.tensors.push_back(tensor(r, p + "norm1.alpha", {d}, GGML_TYPE_F32, 0.1f, 1.0f));
     f.tensors.push_back(tensor(r, p + "norm2.alpha", {d}, GGML_TYPE_F32, 0.1f, 1.0f));
     const uint64_t n = gating.size();
@@ -101,12 +102,22 @@ inline gguf::File Lm::file(uint64_t seed) const {
     Random r(seed);
     gguf::File f;
     const auto n = [](int i) { return std::to_string(i); };
-    f.keys = {gguf::key("general.architecture", std::string("moshi")), gguf::key("moshi.model_type", model_type),
-              gguf::key("moshi.dim", dim), gguf::key("moshi.num_layers", n_layers), gguf::key("moshi.num_heads", n_heads),
-              gguf::key("moshi.context", context), gguf::key("moshi.text_card", text_card), gguf::key("moshi.card", card),
-              gguf::key("moshi.n_q", n_q), gguf::key("moshi.dep_q", dep_q), gguf::key("moshi.delays", delays),
-              gguf::key("moshi.max_period", 10000.0), gguf::key("moshi.norm", std::string("rms_norm_f32")),
-              gguf::key("moshi.causal", true), gguf::key("moshi.lm_gen_config.temp", 0.8), gguf::key("moshi.extra_heads_num_heads", extra_heads)};
+    f.keys = {gguf::key("general.architecture", std::string("moshi")),
+              gguf::key("moshi.model_type", model_type),
+              gguf::key("moshi.dim", dim),
+              gguf::key("moshi.num_layers", n_layers),
+              gguf::key("moshi.num_heads", n_heads),
+              gguf::key("moshi.context", context),
+              gguf::key("moshi.text_card", text_card),
+              gguf::key("moshi.card", card),
+              gguf::key("moshi.n_q", n_q),
+              gguf::key("moshi.dep_q", dep_q),
+              gguf::key("moshi.delays", delays),
+              gguf::key("moshi.max_period", 10000.0),
+              gguf::key("moshi.norm", std::string("rms_norm_f32")),
+              gguf::key("moshi.causal", true),
+              gguf::key("moshi.lm_gen_config.temp", 0.8),
+              gguf::key("moshi.extra_heads_num_heads", extra_heads)};
     const uint64_t D = static_cast<uint64_t>(dim), d = static_cast<uint64_t>(depformer_dim), C = static_cast<uint64_t>(card),
                    V = static_cast<uint64_t>(text_card);
     for (int k = 0; k < n_q; ++k) {
@@ -218,7 +229,8 @@ inline void Mimi::add_transformer(gguf::File & f, Random & r, const std::string 
     const uint64_t D = static_cast<uint64_t>(dimension), F = static_cast<uint64_t>(ffn);
     for (int l = 0; l < n_layers; ++l) {
         const std::string p = name + ".transformer.layers." + std::to_string(l) + ".";
-        for (const char * leaf : {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "layer_scale_1.scale", "layer_scale_2.scale"}) {
+        for (const char * leaf :
+             {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "layer_scale_1.scale", "layer_scale_2.scale"}) {
             f.tensors.push_back(tensor(r, p + leaf, {D}, GGML_TYPE_F32, 0.1f, 0.5f));
         }
         f.tensors.push_back(tensor(r, p + "self_attn.in_projs.0.weight", {D, 3 * D}, type));
@@ -231,13 +243,22 @@ inline void Mimi::add_transformer(gguf::File & f, Random & r, const std::string 
 inline gguf::File Mimi::file(uint64_t seed) const {
     Random r(seed);
     gguf::File f;
-    f.keys = {gguf::key("general.architecture", std::string("moshi")), gguf::key("mimi.sample_rate", frame_size() * 25),
-              gguf::key("mimi.frame_rate", 25.0), gguf::key("mimi.seanet.ratios", ratios), gguf::key("mimi.seanet.n_filters", n_filters),
-              gguf::key("mimi.seanet.dimension", dimension), gguf::key("mimi.seanet.kernel_size", kernel),
-              gguf::key("mimi.seanet.last_kernel_size", last_kernel), gguf::key("mimi.seanet.residual_kernel_size", residual_kernel),
-              gguf::key("mimi.seanet.compress", compress), gguf::key("mimi.quantizer.n_q", n_codebooks), gguf::key("mimi.quantizer.bins", bins),
-              gguf::key("mimi.quantizer.dimension", codebook_dim), gguf::key("mimi.transformer.num_layers", n_layers),
-              gguf::key("mimi.transformer.num_heads", n_heads), gguf::key("mimi.transformer.dim_feedforward", ffn),
+    f.keys = {gguf::key("general.architecture", std::string("moshi")),
+              gguf::key("mimi.sample_rate", frame_size() * 25),
+              gguf::key("mimi.frame_rate", 25.0),
+              gguf::key("mimi.seanet.ratios", ratios),
+              gguf::key("mimi.seanet.n_filters", n_filters),
+              gguf::key("mimi.seanet.dimension", dimension),
+              gguf::key("mimi.seanet.kernel_size", kernel),
+              gguf::key("mimi.seanet.last_kernel_size", last_kernel),
+              gguf::key("mimi.seanet.residual_kernel_size", residual_kernel),
+              gguf::key("mimi.seanet.compress", compress),
+              gguf::key("mimi.quantizer.n_q", n_codebooks),
+              gguf::key("mimi.quantizer.bins", bins),
+              gguf::key("mimi.quantizer.dimension", codebook_dim),
+              gguf::key("mimi.transformer.num_layers", n_layers),
+              gguf::key("mimi.transformer.num_heads", n_heads),
+              gguf::key("mimi.transformer.dim_feedforward", ffn),
               gguf::key("mimi.transformer.context", context)};
     const uint64_t D = static_cast<uint64_t>(dimension), q = static_cast<uint64_t>(codebook_dim);
     add_seanet(f, r);

@@ -12,6 +12,7 @@ namespace {
 constexpr uint32_t kMaxVersion = 3;
 constexpr uint64_t kMaxCount = 1 << 20;        // tensors or keys; real files have hundreds
 constexpr uint64_t kMaxName = GGML_MAX_NAME - 1;
+constexpr uint64_t kMinAlignment = 8; // the format's rule; blocks of weights are read in place
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint64_t kMaxElements = uint64_t(1) << 40;
 
@@ -247,7 +248,7 @@ void GgufFile::parse(const uint8_t * data, size_t size) {
         }
         metadata_.set(key, read_value(in, path_, key));
     }
-    const uint64_t alignment = static_cast<uint64_t>(metadata_.get_int("general.alignment", 32, 1, kMaxAlignment));
+    const uint64_t alignment = static_cast<uint64_t>(metadata_.get_int("general.alignment", 32, kMinAlignment, kMaxAlignment));
     if (alignment & (alignment - 1)) {
         fail(MOSHI_ERROR_FORMAT, "%s: general.alignment is %llu; expected a power of two", path_.c_str(), (unsigned long long) alignment);
     }

@@ -2,6 +2,7 @@
 
 #include "api/error.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace moshi {
@@ -40,6 +41,7 @@ MimiConfig read_mimi_config(const Metadata & md) {
     expect_int(md, "mimi.seanet.n_residual_layers", 1);
 
     constexpr int64_t kMaxWidth = 1 << 14;
+    constexpr double kMaxFrame = 1 << 16; // samples; Mimi's has 1920
     MimiConfig c;
     c.sample_rate = static_cast<int>(md.require_int("mimi.sample_rate", 1, 192000));
     const double frame_rate = md.get_float("mimi.frame_rate", 0, 0, 1000);
@@ -52,9 +54,9 @@ MimiConfig read_mimi_config(const Metadata & md) {
         fail(MOSHI_ERROR_FORMAT, "%s: mimi.seanet.ratios is missing", md.source().c_str());
     }
     const double frame = frame_rate > 0 ? c.sample_rate / frame_rate : 0;
-    c.frame_size = static_cast<int>(std::lround(frame));
+    c.frame_size = static_cast<int>(std::lround(std::min(frame, 2.0 * kMaxFrame)));
     c.stride = static_cast<int>(c.frame_size / hop);
-    if (frame < 1 || std::fabs(frame - c.frame_size) > 1e-6 || c.frame_size % hop != 0 || c.stride != 2) {
+    if (frame < 1 || frame > kMaxFrame || std::fabs(frame - c.frame_size) > 1e-6 || c.frame_size % hop != 0 || c.stride != 2) {
         fail(MOSHI_ERROR_FORMAT,
              "%s: mimi.sample_rate %d at mimi.frame_rate %g with ratios of product %lld does not give two latents per frame",
              md.source().c_str(), c.sample_rate, frame_rate, (long long) hop);
@@ -71,7 +73,7 @@ MimiConfig read_mimi_config(const Metadata & md) {
     c.n_layers = static_cast<int>(md.require_int("mimi.transformer.num_layers", 0, 256));
     c.n_heads = static_cast<int>(md.require_int("mimi.transformer.num_heads", 1, 1024));
     c.ffn = static_cast<int>(md.require_int("mimi.transformer.dim_feedforward", 1, 1 << 17));
-    c.context = static_cast<int>(md.require_int("mimi.transformer.context", 4, 1 << 16));
+    c.context = static_cast<int>(md.require_int("mimi.transformer.context", 4, 1 << 13));
     c.max_period = static_cast<float>(md.get_float("mimi.transformer.max_period", 10000, 1, 1e9));
     const int64_t d_model = md.get_int("mimi.transformer.d_model", c.dimension, 1, kMaxWidth);
     if (d_model != c.dimension || c.dimension % c.n_heads != 0 || (c.dimension / c.n_heads) % 2 != 0) {
