@@ -71,6 +71,7 @@ class Graph {
 public:
     Graph(Compute & compute, size_t max_nodes);
 
+    const Compute & compute() const { return compute_; }
     ggml_context * ctx() const { return ctx_.get(); }
     ggml_cgraph * graph() const { return graph_; }
     void expand(ggml_tensor * t) { ggml_build_forward_expand(graph_, t); }

@@ -92,17 +92,18 @@ LmStream::Pass LmStream::build(const Key & key) {
     } else {
         x = embed_tokens(ctx, model_, {tokens_.ids, key.zeros ? tokens_.gains : nullptr}, key.n);
     }
-    const RingInputs ring{ggml_view_1d(ctx, slots_, key.n, 0),
-                          ggml_view_2d(ctx, mask_, key.n_kv, key.n, key.n_kv * sizeof(ggml_fp16_t), 0)};
-    x = temporal_transformer(g, compute_, model_, *ring_, x, ggml_view_1d(ctx, positions_, key.n, 0), ring);
-    if (key.head || params_.taps) {
+    const RingAttention ring{*ring_,
+                             c.n_heads,
+                             {ggml_view_1d(ctx, positions_, key.n, 0), model_.rope},
+                             ggml_view_1d(ctx, slots_, key.n, 0),
+                             ggml_view_2d(ctx, mask_, key.n_kv, key.n, key.n_kv * sizeof(ggml_fp16_t), 0)};
+    x = temporal_transformer(g, model_, ring, x, key.head || params_.taps);
+    if (x) {
         x = rms_norm(ctx, x, model_.out_norm, c.norm_eps);
         keep(pass, "transformer_out", x);
     }
     if (key.head) {
         build_head(pass, x);
-    } else {
-        g.expand(x);
     }
     g.finish("the language model");
     return pass;

@@ -23,16 +23,17 @@ ggml_tensor * embed_tokens(ggml_context * ctx, const LmModel & w, const TokenInp
     return sum;
 }
 
-ggml_tensor * temporal_transformer(Graph & graph, const Compute & compute, const LmModel & w, const KvRing & ring, ggml_tensor * x,
-                                   ggml_tensor * positions, const RingInputs & inputs) {
+ggml_tensor * temporal_transformer(Graph & graph, const LmModel & w, const RingAttention & ring, ggml_tensor * x, bool hidden) {
     ggml_context * ctx = graph.ctx();
     const LmConfig & c = w.config;
-    const Rope rope{positions, w.rope};
     for (int l = 0; l < c.n_layers; ++l) {
         const TemporalLayer & layer = w.layers[l];
-        ggml_tensor * y = rms_norm(ctx, x, layer.norm1, c.norm_eps);
-        x = ggml_add(ctx, x, ring_attention(graph, compute, y, layer.w.in_proj, layer.w.out_proj, c.n_heads, ring, l, rope, inputs));
-        y = rms_norm(ctx, x, layer.norm2, c.norm_eps);
+        ggml_tensor * queries = remember(graph, rms_norm(ctx, x, layer.norm1, c.norm_eps), layer.w.in_proj, ring, l);
+        if (!hidden && l == c.n_layers - 1) {
+            return nullptr;
+        }
+        x = ggml_add(ctx, x, attend(graph, queries, layer.w.out_proj, ring, l));
+        ggml_tensor * y = rms_norm(ctx, x, layer.norm2, c.norm_eps);
         x = ggml_add(ctx, x, gated_mlp(ctx, y, layer.w.linear_in, layer.w.linear_out));
     }
     return x;

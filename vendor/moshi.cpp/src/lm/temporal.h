@@ -15,8 +15,8 @@ struct TokenInputs {
 };
 ggml_tensor * embed_tokens(ggml_context * ctx, const LmModel & w, const TokenInputs & tokens, int T); // [dim, T]
 
-// x: summed input embeddings [dim, T] -> hidden states before the output norm [dim, T]
-ggml_tensor * temporal_transformer(Graph & graph, const Compute & compute, const LmModel & w, const KvRing & ring, ggml_tensor * x,
-                                   ggml_tensor * positions, const RingInputs & inputs);
+// x: summed input embeddings [dim, T] -> hidden states before the output norm [dim, T]. Without `hidden` nothing but the
+// ring is wanted: the last layer ends with its keys and values, and nullptr is returned.
+ggml_tensor * temporal_transformer(Graph & graph, const LmModel & w, const RingAttention & ring, ggml_tensor * x, bool hidden);
 
 } // namespace moshi

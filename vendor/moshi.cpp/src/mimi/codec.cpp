@@ -78,11 +78,14 @@ void MimiStream::reset() {
     taps_.clear();
 }
 
-// Views of the inputs for T latents; the whole ring is attended, for it is small.
-RingInputs MimiStream::ring_inputs(ggml_context * ctx, const Inputs & in, int T, ggml_tensor ** positions) const {
-    *positions = ggml_view_1d(ctx, in.positions, T, 0);
-    const int n_kv = encoder_ring_->slots();
-    return {ggml_view_1d(ctx, in.slots, T, 0), ggml_view_2d(ctx, in.mask, n_kv, T, n_kv * sizeof(ggml_fp16_t), 0)};
+// With views of the inputs for T latents; the whole ring is attended, for it is small.
+RingAttention MimiStream::attention(ggml_context * ctx, const MimiTransformer & w, const KvRing & ring, const Inputs & in, int T) const {
+    const int n_kv = ring.slots();
+    return {ring,
+            w.n_heads,
+            {ggml_view_1d(ctx, in.positions, T, 0), w.rope},
+            ggml_view_1d(ctx, in.slots, T, 0),
+            ggml_view_2d(ctx, in.mask, n_kv, T, n_kv * sizeof(ggml_fp16_t), 0)};
 }
 
 void MimiStream::set_ring_inputs(const KvRing & ring, const Inputs & in, int64_t first, int T) {
@@ -121,9 +124,8 @@ MimiStream::Pass MimiStream::build_encoder(int n) {
     ggml_tensor * pcm = ggml_view_2d(ctx, pcm_, 1, int64_t(n) * c.frame_size, sizeof(float), 0);
     ggml_tensor * x = seanet_encode(g, model_.encoder, encoder_history_, pcm);              // [dim, 2n]
     keep(pass, "enc_seanet", x);
-    ggml_tensor * positions;
-    const RingInputs ring = ring_inputs(ctx, encoder_inputs_, n * c.stride, &positions);
-    x = mimi_transformer(g, compute_, model_.encoder_transformer, *encoder_ring_, x, positions, ring);
+    const MimiTransformer & transformer = model_.encoder_transformer;
+    x = mimi_transformer(g, transformer, attention(ctx, transformer, *encoder_ring_, encoder_inputs_, n * c.stride), x);
     keep(pass, "enc_transformer", x);
     // Replicate padding (MODELS.md 1.4): after a reset the history is zero, and on the first call the first column is added to it.
     ggml_tensor * first_column = ggml_view_2d(ctx, x, c.dimension, 1, x->nb[1], 0);
@@ -153,9 +155,8 @@ MimiStream::Pass MimiStream::build_decoder(int n, int n_codebooks) {
     keep(pass, "dec_latent", x);
     x = upsample(g, model_.upsample, upsample_history_, x);                                 // [dim, 2n]
     keep(pass, "dec_upsample", x);
-    ggml_tensor * positions;
-    const RingInputs ring = ring_inputs(ctx, decoder_inputs_, n * c.stride, &positions);
-    x = mimi_transformer(g, compute_, model_.decoder_transformer, *decoder_ring_, x, positions, ring);
+    const MimiTransformer & transformer = model_.decoder_transformer;
+    x = mimi_transformer(g, transformer, attention(ctx, transformer, *decoder_ring_, decoder_inputs_, n * c.stride), x);
     keep(pass, "dec_transformer", x);
     x = seanet_decode(g, model_.decoder, decoder_history_, x);                              // [1, n * frame_size]
     ggml_set_output(x);

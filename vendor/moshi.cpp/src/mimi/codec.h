@@ -56,7 +56,7 @@ private:
     Inputs declare_inputs();
     Pass build_encoder(int n_frames);
     Pass build_decoder(int n_frames, int n_codebooks);
-    RingInputs ring_inputs(ggml_context * ctx, const Inputs & in, int T, ggml_tensor ** positions) const;
+    RingAttention attention(ggml_context * ctx, const MimiTransformer & w, const KvRing & ring, const Inputs & in, int T) const;
     void set_ring_inputs(const KvRing & ring, const Inputs & in, int64_t first, int T);
     void keep(Pass & pass, const char * name, ggml_tensor * t) const;
     void read_taps(const Pass & pass);

@@ -34,14 +34,12 @@ MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string &
     return w;
 }
 
-ggml_tensor * mimi_transformer(Graph & graph, const Compute & compute, const MimiTransformer & w, const KvRing & ring, ggml_tensor * x,
-                               ggml_tensor * positions, const RingInputs & inputs) {
+ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, const RingAttention & ring, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
-    const Rope rope{positions, w.rope};
     for (size_t l = 0; l < w.layers.size(); ++l) {
         const MimiLayer & layer = w.layers[l];
         ggml_tensor * y = layer_norm(ctx, x, layer.norm1, layer.norm1_bias, kLayerNormEps);
-        y = ring_attention(graph, compute, y, layer.in_proj, layer.out_proj, w.n_heads, ring, static_cast<int>(l), rope, inputs);
+        y = attend(graph, remember(graph, y, layer.in_proj, ring, static_cast<int>(l)), layer.out_proj, ring, static_cast<int>(l));
         x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale1));
         y = layer_norm(ctx, x, layer.norm2, layer.norm2_bias, kLayerNormEps);
         y = ggml_mul_mat(ctx, layer.linear2, ggml_gelu_erf(ctx, ggml_mul_mat(ctx, layer.linear1, y))); // exact GELU, not tanh

@@ -21,7 +21,6 @@ struct MimiTransformer {
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & config);
 
-ggml_tensor * mimi_transformer(Graph & graph, const Compute & compute, const MimiTransformer & w, const KvRing & ring, ggml_tensor * x,
-                               ggml_tensor * positions, const RingInputs & inputs);
+ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, const RingAttention & ring, ggml_tensor * x);
 
 } // namespace moshi

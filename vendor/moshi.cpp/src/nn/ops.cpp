@@ -70,35 +70,38 @@ ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor *
 
 } // namespace
 
-ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj,
-                             int n_heads, const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs) {
+ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, const RingAttention & a, int layer) {
     ggml_context * ctx = graph.ctx();
-    const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / n_heads;
+    const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / a.n_heads;
     ggml_tensor * qkv = ggml_mul_mat(ctx, in_proj, x);                      // [3 dim, T]
     const auto part = [&](int i) {
-        return ggml_view_3d(ctx, qkv, head_dim, n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
+        return ggml_view_3d(ctx, qkv, head_dim, a.n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
     };
-    const auto turn = ring.shape().flash ? rotate : rotate_plainly;
-    ggml_tensor * q = turn(ctx, part(0), rope);                             // [head_dim, n_heads, T]
-    ggml_tensor * k = turn(ctx, part(1), rope);
+    const auto turn = a.ring.shape().flash ? rotate : rotate_plainly;
+    ggml_tensor * k = turn(ctx, part(1), a.rope);                           // [head_dim, n_heads, T]
     ggml_tensor * v = ggml_view_2d(ctx, qkv, dim, T, qkv->nb[1], 2 * dim * sizeof(float));
     // In the graph before their readers: the ring is state, so no edge orders the writes for us.
-    graph.expand(ggml_set_rows(ctx, ring.k(layer), ggml_reshape_2d(ctx, k, dim, T), inputs.slots));
-    graph.expand(ggml_set_rows(ctx, ring.v(layer), v, inputs.slots));
+    graph.expand(ggml_set_rows(ctx, a.ring.k(layer), ggml_reshape_2d(ctx, k, dim, T), a.slots));
+    graph.expand(ggml_set_rows(ctx, a.ring.v(layer), v, a.slots));
+    return turn(ctx, part(0), a.rope);
+}
 
+ggml_tensor * attend(Graph & graph, ggml_tensor * q, ggml_tensor * out_proj, const RingAttention & a, int layer) {
+    ggml_context * ctx = graph.ctx();
+    const int64_t head_dim = q->ne[0], T = q->ne[2];
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     q = ggml_permute(ctx, q, 0, 2, 1, 3);                                   // [head_dim, T, n_heads]
-    ggml_tensor * keys = heads_of(ctx, ring.k(layer), n_heads, inputs.mask->ne[0]);
-    ggml_tensor * values = heads_of(ctx, ring.v(layer), n_heads, inputs.mask->ne[0]);
+    ggml_tensor * keys = heads_of(ctx, a.ring.k(layer), a.n_heads, a.mask->ne[0]);
+    ggml_tensor * values = heads_of(ctx, a.ring.v(layer), a.n_heads, a.mask->ne[0]);
     ggml_tensor * out = nullptr;
-    if (ring.shape().flash) {
-        out = ggml_flash_attn_ext(ctx, q, keys, values, inputs.mask, scale, 0.0f, 0.0f);
+    if (a.ring.shape().flash) {
+        out = ggml_flash_attn_ext(ctx, q, keys, values, a.mask, scale, 0.0f, 0.0f);
         ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
     }
-    if (!out || !compute.supports(out)) {
-        out = plain_attention(ctx, q, keys, values, inputs.mask, scale);
+    if (!out || !graph.compute().supports(out)) {
+        out = plain_attention(ctx, q, keys, values, a.mask, scale);
     }
-    return ggml_mul_mat(ctx, out_proj, ggml_reshape_2d(ctx, out, dim, T));
+    return ggml_mul_mat(ctx, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T));
 }
 
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out) {

@@ -23,15 +23,19 @@ struct Rope {
     RopeTable table;
 };
 
-// Where this call's keys and values go, and which slots its queries see.
-struct RingInputs {
+// Streaming self-attention of one transformer in one graph: where this call's keys and values go, what its queries see.
+struct RingAttention {
+    const KvRing & ring;
+    int n_heads;
+    Rope rope;
     ggml_tensor * slots; // i32 [T]
     ggml_tensor * mask;  // f16 [n_kv, T]
 };
 
-// One streaming self-attention without its norm: x [dim, T] -> [dim, T]. Keys are rotated, then cached.
-ggml_tensor * ring_attention(Graph & graph, const Compute & compute, ggml_tensor * x, ggml_tensor * in_proj, ggml_tensor * out_proj,
-                             int n_heads, const KvRing & ring, int layer, const Rope & rope, const RingInputs & inputs);
+// Projects x [dim, T], writes keys (rotated) and values to the ring, returns the queries [head_dim, n_heads, T].
+ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, const RingAttention & a, int layer);
+// Those queries over the ring -> [dim, T]
+ggml_tensor * attend(Graph & graph, ggml_tensor * queries, ggml_tensor * out_proj, const RingAttention & a, int layer);
 
 // linear_out(silu(u) * v), [u; v] = linear_in(x) (MODELS.md 2.3)
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out);
