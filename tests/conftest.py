@@ -25,6 +25,14 @@ FIXTURES = Path(__file__).parent / "fixtures"
 Goldens = dict[str, NDArray[Any]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave nothing in the folders of whoever runs them, and find nothing there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYMOSHI_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
     """The folder of golden fixtures; its README says what they are."""
@@ -71,6 +79,13 @@ def personaplex_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(
         FIXTURES / "personaplex", tmp_path_factory.mktemp("converted") / "tiny-plex", quantize="f32", mimi_type="f32"
     )
+
+
+@pytest.fixture(scope="session")
+def plex(personaplex_folder: Path, device: str) -> Iterator[pymoshi.Model]:
+    """The tiny PersonaPlex, loaded."""
+    with pymoshi.load(personaplex_folder, device=device, threads=1) as loaded:
+        yield loaded
 
 
 @pytest.fixture(scope="session")
