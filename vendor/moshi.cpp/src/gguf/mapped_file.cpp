@@ -51,7 +51,18 @@ MappedFile::~MappedFile() {
     }
 }
 
+void MappedFile::release(const uint8_t *, size_t) const {} // Windows trims mapped views by itself
+
 #else
+
+void MappedFile::release(const uint8_t * from, size_t n) const {
+    const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(from) + page - 1) / page * page; // whole pages only: neighbours share the others
+    const uintptr_t last = (reinterpret_cast<uintptr_t>(from) + n) / page * page;
+    if (first < last) {
+        ::madvise(reinterpret_cast<void *>(first), last - first, MADV_DONTNEED);
+    }
+}
 
 MappedFile::MappedFile(const std::string & path) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); // O_NONBLOCK: a named pipe must not hang us

@@ -17,6 +17,9 @@ public:
     const uint8_t * data() const { return data_; }
     size_t size() const { return size_; }
 
+    // These bytes have been copied and will hardly be read again: they need not count as this process's memory.
+    void release(const uint8_t * from, size_t n) const;
+
 private:
     const uint8_t * data_ = nullptr;
     size_t size_ = 0;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 #include <map>
+#include <system_error>
 #include <thread>
 
 namespace moshi {
@@ -167,6 +168,9 @@ WeightLoader::Place WeightLoader::place_of(const TensorInfo & info, const uint8_
 void WeightLoader::upload(const Pending & p) const {
     if (p.data) {
         ggml_backend_tensor_set(p.tensor, p.data, 0, ggml_nbytes(p.tensor));
+        if (const MappedFile * mapping = file_->mapping()) {
+            mapping->release(p.data, ggml_nbytes(p.tensor));
+        }
         return;
     }
     std::vector<float> values(static_cast<size_t>(ggml_nelements(p.tensor)));
@@ -204,8 +208,11 @@ void WeightLoader::upload_all(const Progress & progress) const {
         }
     };
     std::vector<std::thread> helpers; // repacking is work for the cores; a GPU's queue is fed by one thread
-    for (int i = 1; compute_.is_cpu() && i < compute_.n_threads(); ++i) {
-        helpers.emplace_back(worker, false);
+    try {
+        for (int i = 1; compute_.is_cpu() && i < compute_.n_threads(); ++i) {
+            helpers.emplace_back(worker, false);
+        }
+    } catch (const std::system_error &) { // the system gives no more threads: those there are do the work
     }
     worker(true);
     for (std::thread & t : helpers) {
