@@ -1,6 +1,6 @@
 """A session: one conversation, frame by frame."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -156,14 +156,15 @@ class Session:
 
         Raises InputError, StateError (closed, or in use by another thread).
         """
-        asked: list[tuple[str, float | None, Callable[..., float], float]] = [
-            ("temperature", temperature, real, HOTTEST),
-            ("top_k", top_k, whole, LARGEST_TOP_K),
-            ("text_temperature", text_temperature, real, HOTTEST),
-            ("text_top_k", text_top_k, whole, LARGEST_TOP_K),
-        ]
-        changed = {name: fit(name, value, 0, high) for name, value, fit, high in asked if value is not None}
-        sampling = self.sampling | changed
+        asked = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "text_temperature": text_temperature,
+            "text_top_k": text_top_k,
+        }
+        self._draw_by(self.sampling | _checked_sampling(asked))
+
+    def _draw_by(self, sampling: dict[str, float]) -> None:
         self._native.set_sampling(
             sampling["temperature"], int(sampling["top_k"]), sampling["text_temperature"], int(sampling["text_top_k"])
         )
@@ -186,8 +187,9 @@ class Session:
         """
         moment = snapshot if isinstance(snapshot, Snapshot) else Snapshot.read(snapshot)
         seed = whole("seed", moment.seed, 0, 2**64 - 1)
+        sampling = self.sampling | _checked_sampling(moment.sampling)  # before anything changes
         self._native.restore(moment.data)
-        self.set_sampling(**moment.sampling)  # type: ignore[arg-type]  # set_sampling checks them
+        self._draw_by(sampling)
         self.seed, self._index = seed, moment.index
         self._text = self.model.tokenizer.stream(moment.text) if self.model.tokenizer else None
 
@@ -196,7 +198,7 @@ class Session:
         sampling = self.sampling
         self._native.restore(state)
         self._native.set_seed(seed)
-        self.set_sampling(**sampling)  # type: ignore[arg-type]  # whole numbers for top_k, as set_sampling left them
+        self._draw_by(sampling)
 
     def fork(self) -> "Session":
         """A second session that goes on from here, on its own. Raises OutOfMemoryError, StateError."""
@@ -232,3 +234,14 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _checked_sampling(asked: Mapping[str, float | None]) -> dict[str, float]:
+    """Those that are asked for, in the types that C wants. Raises InputError that names the wrong one."""
+    fits: list[tuple[str, Callable[..., float], float]] = [
+        ("temperature", real, HOTTEST),
+        ("top_k", whole, LARGEST_TOP_K),
+        ("text_temperature", real, HOTTEST),
+        ("text_top_k", whole, LARGEST_TOP_K),
+    ]
+    return {name: fit(name, asked[name], 0, high) for name, fit, high in fits if asked.get(name) is not None}

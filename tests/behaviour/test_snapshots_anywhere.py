@@ -167,3 +167,13 @@ def test_a_moment_whose_first_bytes_are_damaged_is_refused_or_goes_on(whole: Who
             refused += 1
         assert np.isfinite(elsewhere.step(whole.heard[0]).audio).all()
     assert refused > 50
+
+
+def test_a_moment_with_sampling_that_cannot_be_changes_nothing(model: Model, whole: Whole) -> None:
+    moment = whole.moments[24]
+    with model.session(seed=11) as session:
+        said(session, whole.heard[:5])
+        for wrong in ({"temperature": -1.0}, {"text_top_k": 0.5}, {"top_k": 2.0**40}, {"text_temperature": np.nan}):
+            with pytest.raises(pymoshi.InputError, match=next(iter(wrong))):
+                session.restore(Snapshot(moment.data, moment.index, moment.seed, moment.sampling | wrong, moment.text))
+        assert said(session, whole.heard[5:9]) == whole.said[5:9]
