@@ -72,10 +72,12 @@ def test_codec_alone_encodes_but_does_not_converse(moshi_folder: Path, device: s
 
 
 def test_language_model_alone_takes_codes_but_no_audio(moshi_folder: Path, device: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"  # on its own: beside it, a codec would be found
+    folder.mkdir()
     for path in moshi_folder.iterdir():
         if not path.name.startswith("mimi"):
-            shutil.copy(path, tmp_path)
-    with pymoshi.load(tmp_path / "model-f32.gguf", device=device) as model, model.session() as session:
+            shutil.copy(path, folder)
+    with pymoshi.load(folder / "model-f32.gguf", device=device) as model, model.session() as session:
         assert session.step_codes([1] * 8) is None
         with pytest.raises(pymoshi.UnsupportedModelError, match="step_codes"):
             session.step([0.0] * 1920)
