@@ -13,7 +13,7 @@ struct moshi_model {
 
 struct moshi_session {
     moshi::Session session;
-    std::atomic<bool> busy{false};
+    mutable std::atomic<bool> busy{false};
 };
 
 struct moshi_mimi {

@@ -1,3 +1,4 @@
+#include "api/enums.h"
 #include "api/handles.h"
 
 using namespace moshi;
@@ -19,8 +20,8 @@ moshi_status moshi_mimi_new(moshi_model * model, const moshi_mimi_params * param
         if (!m->mimi) {
             fail(MOSHI_ERROR_STATE, "this model was loaded without a codec");
         }
-        if (params->window < MOSHI_WINDOW_MODERN || params->window > MOSHI_WINDOW_FULL) {
-            fail(MOSHI_ERROR_ARGUMENT, "window is %d; expected MOSHI_WINDOW_MODERN, _LEGACY or _FULL", static_cast<int>(params->window));
+        if (const int window = number_in(params->window); window < MOSHI_WINDOW_MODERN || window > MOSHI_WINDOW_FULL) {
+            fail(MOSHI_ERROR_ARGUMENT, "window is %d; expected MOSHI_WINDOW_MODERN, _LEGACY or _FULL", window);
         }
         moshi_mimi_params p = *params;
         p.n_codebooks = p.n_codebooks == 0 ? m->n_codebooks() : p.n_codebooks;

@@ -2,6 +2,8 @@
 #include "api/handles.h"
 #include "api/log.h"
 
+#include <mutex>
+#include <system_error>
 #include <thread>
 
 using namespace moshi;
@@ -64,22 +66,38 @@ moshi_status moshi_quantize(const char * src_type, const void * src, const char 
         ggml_quantize_init(to); // tables that are not made thread-safely
         const auto * in = static_cast<const uint8_t *>(src);
         auto * out = static_cast<uint8_t *>(dst);
-        const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(n_threads, n_rows));
+        constexpr int64_t kMaxThreads = 512;
+        const int64_t workers = std::max<int64_t>(1, std::min<int64_t>({n_threads, n_rows, kMaxThreads}));
         const int64_t share = (n_rows + workers - 1) / workers;
         std::vector<std::thread> threads;
+        std::mutex error_mutex;
+        std::exception_ptr error;
         const auto work = [&](int64_t first) {
             const int64_t n = std::min(share, n_rows - first);
-            if (n > 0) {
+            if (n <= 0) {
+                return;
+            }
+            try {
                 convert_rows(from, in + first * ggml_row_size(from, n_per_row), to, out + first * ggml_row_size(to, n_per_row), n,
                              n_per_row);
+            } catch (...) {
+                std::lock_guard<std::mutex> lock(error_mutex);
+                error = std::current_exception();
             }
         };
         for (int64_t i = 1; i < workers; ++i) {
-            threads.emplace_back(work, i * share);
+            try {
+                threads.emplace_back(work, i * share);
+            } catch (const std::system_error &) { // the system gives no more threads
+                work(i * share);
+            }
         }
         work(0);
         for (std::thread & t : threads) {
             t.join();
+        }
+        if (error) {
+            std::rethrow_exception(error);
         }
     });
 }

@@ -103,8 +103,7 @@ moshi_status moshi_session_prefill(moshi_session * session, const int32_t * toke
 }
 
 moshi_status moshi_session_get_ring(const moshi_session * session, int32_t * tokens, int32_t * n_streams, int32_t * length) {
-    return guarded([&] {
-        require(session, "session");
+    return in_turn(session, "session", [&] {
         const TokenRing & ring = session->session.ring();
         if (n_streams) {
             *n_streams = ring.n_streams();

@@ -7,6 +7,8 @@ namespace moshi {
 
 namespace {
 
+constexpr float kLargestLogit = 1e30f;
+
 // Finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that mixes counters into random bits.
 uint64_t mix(uint64_t x) {
     x += 0x9e3779b97f4a7c15u;
@@ -25,8 +27,11 @@ int candidates(const Sampling & s, int card) {
 }
 
 ggml_tensor * sample(ggml_context * ctx, const Compute & compute, ggml_tensor * logits, int n_candidates, ggml_tensor * noise) {
+    // Damaged weights give NaN, for which CUDA's argmax answers -1; every device clamps it to a number.
+    logits = ggml_clamp(ctx, logits, -kLargestLogit, kLargestLogit);
     if (n_candidates == 0) {
-        return ggml_argmax(ctx, logits);
+        // ggml's CPU argmax takes the last of equals; the reference, and this, the first.
+        return compute.is_cpu() ? ggml_top_k(ctx, logits, 1) : ggml_argmax(ctx, logits);
     }
     const int64_t card = logits->ne[0];
     if (n_candidates == card) {

@@ -3,6 +3,7 @@
 #include "api/error.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 namespace moshi {
@@ -11,7 +12,9 @@ namespace {
 
 constexpr int kChunkFrames = 8;        // frames per graph when a whole signal is given: enough columns for the matrix kernels
 constexpr int kMaxFramesPerCall = 64;
-constexpr size_t kMaxNodes = 8192;     // a full-size decoder takes about 700
+
+// Room for the nodes of either graph: a full-size one takes about 700, and ggml aborts where there are too few.
+size_t max_nodes(const MimiConfig & c) { return 1024 + 128 * size_t(c.n_layers) + 16 * size_t(c.n_codebooks) + 64 * c.ratios.size(); }
 
 std::unique_ptr<KvRing> new_ring(ggml_context * state, const MimiConfig & c, int max_push, moshi_window window) {
     return std::make_unique<KvRing>(state, KvRingShape{c.n_layers, c.dimension, c.context, max_push, GGML_TYPE_F32, window, true});
@@ -42,6 +45,10 @@ MimiStream::MimiStream(const MimiModel & model, Compute & compute, const moshi_m
     }
     if (params.frames_per_call < 1 || params.frames_per_call > kMaxFramesPerCall) {
         fail(MOSHI_ERROR_ARGUMENT, "frames_per_call is %d; expected 1 to %d", params.frames_per_call, kMaxFramesPerCall);
+    }
+    if (params.window != MOSHI_WINDOW_FULL && params.frames_per_call * c.stride >= c.context) { // the first latents would see nothing
+        fail(MOSHI_ERROR_ARGUMENT, "frames_per_call is %d; with this window the codec's context of %d latents has room for at most %d",
+             params.frames_per_call, c.context, (c.context - 1) / c.stride);
     }
     chunk_ = std::max(1, kChunkFrames / params.frames_per_call) * params.frames_per_call;
     const int T = chunk_ * c.stride;
@@ -118,7 +125,7 @@ void MimiStream::read_taps(const Pass & pass) {
 MimiStream::Pass MimiStream::build_encoder(int n) {
     const MimiConfig & c = model_.config;
     Pass pass;
-    pass.graph = std::make_unique<Graph>(compute_, kMaxNodes);
+    pass.graph = std::make_unique<Graph>(compute_, max_nodes(c));
     Graph & g = *pass.graph;
     ggml_context * ctx = g.ctx();
     ggml_tensor * pcm = ggml_view_2d(ctx, pcm_, 1, int64_t(n) * c.frame_size, sizeof(float), 0);
@@ -144,7 +151,7 @@ MimiStream::Pass MimiStream::build_encoder(int n) {
 MimiStream::Pass MimiStream::build_decoder(int n, int n_codebooks) {
     const MimiConfig & c = model_.config;
     Pass pass;
-    pass.graph = std::make_unique<Graph>(compute_, kMaxNodes);
+    pass.graph = std::make_unique<Graph>(compute_, max_nodes(c));
     Graph & g = *pass.graph;
     ggml_context * ctx = g.ctx();
     std::vector<ggml_tensor *> codes;
@@ -197,7 +204,12 @@ void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_cod
     set_ring_inputs(*decoder_ring_, decoder_inputs_, decoded_, T);
     it->second.graph->run();
     decoded_ += T;
-    ggml_backend_tensor_get(it->second.outputs[0], pcm, 0, size_t(n) * frame_size() * sizeof(float));
+    const size_t samples = size_t(n) * frame_size();
+    ggml_backend_tensor_get(it->second.outputs[0], pcm, 0, samples * sizeof(float));
+    if (!std::all_of(pcm, pcm + samples, [](float x) { return std::isfinite(x); })) {
+        fail(MOSHI_ERROR_FORMAT, "%s: the codec computes sound that is not a number; its weights are damaged",
+             model_.weights.file->path().c_str());
+    }
     read_taps(it->second);
 }
 

@@ -113,6 +113,13 @@ void Session::restore(const void * data, size_t size) {
         fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: %zu bytes of state do not fit its position %lld", in.left(),
              (long long) h.position);
     }
+    BlobReader parts = in; // each repeats its position
+    bool consistent = parts.value<int64_t>() == h.position;
+    parts.take(lm_.snapshot_bytes(h.position) - sizeof(int64_t));
+    consistent = consistent && (!mimi_ || (parts.value<int64_t>() == h.encoded && parts.value<int64_t>() == h.decoded));
+    if (!consistent) {
+        fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: its parts are not of position %lld", (long long) h.position);
+    }
     set_sampling({h.temperature, h.top_k}, {h.text_temperature, h.text_top_k});
     params_.seed = h.seed;
     ring_ = ring;

@@ -107,11 +107,15 @@ void TokenRing::save(BlobWriter & out) const {
 
 void TokenRing::restore(BlobReader & in) {
     const int64_t offset = in.value<int64_t>();
+    constexpr int64_t kMost = int64_t(1) << 40; // 2,800 years
+    if (offset < 0 || offset > kMost) {
+        fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: it is at frame %lld", (long long) offset);
+    }
     std::vector<int32_t> tokens(tokens_.size());
     std::memcpy(tokens.data(), in.take(tokens.size() * sizeof(int32_t)), tokens.size() * sizeof(int32_t));
     for (size_t i = 0; i < tokens.size(); ++i) {
         const int32_t top = initial(static_cast<int>(i / length_));
-        if (tokens[i] < MOSHI_TOKEN_NONE || tokens[i] > top || offset < 0) {
+        if (tokens[i] < MOSHI_TOKEN_NONE || tokens[i] > top) {
             fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: token %d where 0 to %d are possible", tokens[i], top);
         }
     }
