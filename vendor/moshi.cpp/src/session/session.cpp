@@ -1,5 +1,6 @@
 #include "session/session.h"
 
+#include "api/enums.h"
 #include "api/error.h"
 
 #include <algorithm>
@@ -22,22 +23,22 @@ void check(const Sampling & s, const char * what) {
     }
 }
 
-ggml_type kv_type(moshi_kv_type type) {
+ggml_type kv_type(int type) {
     switch (type) {
         case MOSHI_KV_F16: return GGML_TYPE_F16;
         case MOSHI_KV_F32: return GGML_TYPE_F32;
         case MOSHI_KV_Q8_0: return GGML_TYPE_Q8_0;
         case MOSHI_KV_BF16: return GGML_TYPE_BF16;
     }
-    fail(MOSHI_ERROR_ARGUMENT, "kv_type is %d; expected MOSHI_KV_F16, _F32, _Q8_0 or _BF16", static_cast<int>(type));
+    fail(MOSHI_ERROR_ARGUMENT, "kv_type is %d; expected MOSHI_KV_F16, _F32, _Q8_0 or _BF16", type);
 }
 
 LmStreamParams lm_params(const Model & model, const moshi_session_params & p) {
     if (!model.lm) {
         fail(MOSHI_ERROR_ARGUMENT, "a session needs a language model; this model holds a codec only");
     }
-    if (p.window < MOSHI_WINDOW_MODERN || p.window > MOSHI_WINDOW_FULL) {
-        fail(MOSHI_ERROR_ARGUMENT, "window is %d; expected MOSHI_WINDOW_MODERN, _LEGACY or _FULL", static_cast<int>(p.window));
+    if (const int window = number_in(p.window); window < MOSHI_WINDOW_MODERN || window > MOSHI_WINDOW_FULL) {
+        fail(MOSHI_ERROR_ARGUMENT, "window is %d; expected MOSHI_WINDOW_MODERN, _LEGACY or _FULL", window);
     }
     const LmConfig & c = model.lm->config;
     const int context = p.context == 0 ? c.context : p.context;
@@ -52,7 +53,7 @@ LmStreamParams lm_params(const Model & model, const moshi_session_params & p) {
              "depformer_steps is %d; expected %d to %d (all steps need all_depformer_steps when the model is loaded), or 0", steps, used,
              model.lm->n_steps);
     }
-    return {context, kv_type(p.kv_type), p.flash, p.window, steps, p.taps};
+    return {context, kv_type(number_in(p.kv_type)), p.flash, p.window, steps, p.taps};
 }
 
 float elapsed_ms(std::chrono::steady_clock::time_point since) {
