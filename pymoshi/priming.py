@@ -37,7 +37,6 @@ SILENCE: Final = (948, 243, 1178, 546, 1736, 1030, 1978, 2008)
 SINE: Final = (430, 1268, 381, 1611, 1095, 1495, 56, 472)
 SILENT_FRAMES: Final = 6  # int(0.5 s * 12.5), after the voice and after the text
 
-_CPU_FRAMES: Final = 16  # per call: as quick per frame as larger batches, and Ctrl-C is answered between calls
 
 _SAMPLING: Final = ("temperature", "top_k", "text_temperature", "text_top_k")  # as set_sampling takes them
 
@@ -219,22 +218,17 @@ def prime(
     if total >= context:
         log.warning("Voice and prompt take %d frames, more than the %d that the session remembers.", total, context)
     report = _Share(progress, total)
-    frames = _CPU_FRAMES if info.device.startswith("cpu") else total
     if voice is not None and len(embeddings):
         # The embeddings replace what these tokens would stand for; they only let the bookkeeping go on.
         dummies = np.full((len(embeddings), 1 + info.n_q), info.card, np.int32)
         dummies[:, 0] = info.text_padding
-        for start in range(0, len(dummies), frames):
-            part = slice(start, start + frames)
-            session.prefill(dummies[part], embeddings[part], report.part(len(dummies[part])))
+        session.prefill(dummies, embeddings, report.part(len(dummies)))
         assert voice.cache is not None
         try:
             session.set_ring(voice.cache)
         except InputError as error:
             raise VoiceError(f"The voice {voice.name} ({voice.source}) does not fit {model.name}: {error}.") from error
-    for start in range(0, len(rows), frames):
-        part = slice(start, start + frames)
-        session.prefill(rows[part], None, report.part(len(rows[part])))
+    session.prefill(rows, None, report.part(len(rows)))
     session.reset_codec()
 
 

@@ -131,15 +131,14 @@ class Progress:
     def __init__(self, report: Any | None) -> None:
         self._report = report
         self._pending: BaseException | None = None
-        self.pointer = ffi().callback("moshi_progress_callback", self._on_progress, error=False)
+        # onerror and no try: Python runs its signal handlers as soon as the callback begins, before any line of it.
+        self.pointer = ffi().callback("moshi_progress_callback", self._on_progress, error=False, onerror=self._on_error)
 
     def _on_progress(self, fraction: float, _user: CData) -> bool:
-        # Python runs its signal handlers while this function runs: that is what makes a long load interruptible.
-        try:
-            return self._report is None or self._report(float(fraction)) is not False
-        except BaseException as error:
-            self._pending = error
-            return False
+        return self._report is None or self._report(float(fraction)) is not False
+
+    def _on_error(self, _kind: object, error: BaseException, _traceback: object) -> None:
+        self._pending = self._pending or error
 
     def raise_pending(self) -> None:
         """Raises what the callback raised, if it did."""

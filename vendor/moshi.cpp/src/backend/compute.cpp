@@ -22,6 +22,9 @@ Compute::Compute(const Device & device, int n_threads) : device_(device), n_thre
     if (const auto set_threads = proc<ggml_backend_set_n_threads_t>(device.dev, "ggml_backend_set_n_threads")) {
         set_threads(backend_, n_threads);
     }
+    if (const auto set_abort = proc<ggml_backend_set_abort_callback_t>(device.dev, "ggml_backend_set_abort_callback")) {
+        set_abort(backend_, should_abort, this);
+    }
     if (is_cpu() && n_threads > 1) {
         using NewPool = ggml_threadpool_t (*)(ggml_threadpool_params *);
         using SetPool = void (*)(ggml_backend_t, ggml_threadpool_t);
@@ -45,9 +48,26 @@ Compute::~Compute() {
     }
 }
 
-void Compute::run(ggml_cgraph * graph) {
+bool Compute::should_abort(void * self) {
+    constexpr auto kPause = std::chrono::milliseconds(100); // asking may cost a lock in the caller's language
+    Compute & c = *static_cast<Compute *>(self);
+    const auto now = std::chrono::steady_clock::now();
+    if (!c.go_on_ || now - c.asked_ < kPause) {
+        return false;
+    }
+    c.asked_ = now;
+    return !(*c.go_on_)();
+}
+
+void Compute::run(ggml_cgraph * graph, const std::function<bool()> & go_on) {
     std::lock_guard<std::mutex> turn(mutex_);
+    go_on_ = go_on ? &go_on : nullptr;
+    asked_ = std::chrono::steady_clock::now();
     const ggml_status status = ggml_backend_graph_compute(backend_, graph);
+    go_on_ = nullptr;
+    if (status == GGML_STATUS_ABORTED) {
+        fail(MOSHI_ERROR_CANCELLED, "the computation was cancelled");
+    }
     if (status != GGML_STATUS_SUCCESS) {
         fail(status == GGML_STATUS_ALLOC_FAILED ? MOSHI_ERROR_MEMORY : MOSHI_ERROR_DEVICE, "device %s failed to compute: %s",
              device_.name.c_str(), ggml_status_to_string(status));

@@ -7,6 +7,8 @@
 #include "ggml-backend.h"
 #include "ggml.h"
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -20,7 +22,8 @@ public:
     Compute(const Compute &) = delete;
     Compute & operator=(const Compute &) = delete;
 
-    void run(ggml_cgraph * graph); // throws Error(MOSHI_ERROR_DEVICE)
+    // Throws Error(MOSHI_ERROR_DEVICE). On the CPU `go_on` is asked a few times a second; false: Error(MOSHI_ERROR_CANCELLED).
+    void run(ggml_cgraph * graph, const std::function<bool()> & go_on = nullptr);
     bool supports(const ggml_tensor * op) const;
     ggml_backend_t backend() const { return backend_; }
     ggml_backend_buffer_type_t buffer_type() const { return ggml_backend_get_default_buffer_type(backend_); }
@@ -29,8 +32,12 @@ public:
     int n_threads() const { return n_threads_; }
 
 private:
+    static bool should_abort(void * self); // ggml asks after every node
+
     Device device_;
     int n_threads_;
+    const std::function<bool()> * go_on_ = nullptr; // of the run under way
+    std::chrono::steady_clock::time_point asked_;
     ggml_backend_t backend_ = nullptr;
     ggml_threadpool_t pool_ = nullptr;
     void (*free_pool_)(ggml_threadpool_t) = nullptr;
@@ -76,7 +83,7 @@ public:
     ggml_cgraph * graph() const { return graph_; }
     void expand(ggml_tensor * t) { ggml_build_forward_expand(graph_, t); }
     void finish(const char * what); // checks that the device computes every node, then takes scratch memory
-    void run() { compute_.run(graph_); }
+    void run(const std::function<bool()> & go_on = nullptr) { compute_.run(graph_, go_on); }
 
 private:
     Compute & compute_;

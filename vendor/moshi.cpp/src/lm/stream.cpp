@@ -227,7 +227,7 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     return {samples[0], {samples.begin() + 1, samples.end()}};
 }
 
-void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n) {
+void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n, const std::function<bool()> & go_on) {
     const LmConfig & c = model_.config;
     const size_t n_tokens = embeddings ? 0 : size_t(n) * (1 + c.n_q);
     const bool zeros = std::find(tokens, tokens + n_tokens, MOSHI_TOKEN_ZERO) != tokens + n_tokens;
@@ -242,7 +242,7 @@ void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n) 
         set_tokens(tokens, n, n_padded, zeros);
     }
     set_ring_inputs(n_padded, key.n_kv);
-    pass.graph->run();
+    pass.graph->run(go_on);
     position_ += n;
     read_taps(pass, n);
 }

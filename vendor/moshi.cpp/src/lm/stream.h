@@ -38,7 +38,7 @@ public:
     Samples step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed,
                  uint64_t frame);
     // Up to max_batch() positions without depformer. tokens: [n][1 + n_q], or embeddings: [n][dim].
-    void prefill(const int32_t * tokens, const float * embeddings, int n);
+    void prefill(const int32_t * tokens, const float * embeddings, int n, const std::function<bool()> & go_on);
 
     static int max_batch() { return 64; }
     int64_t position() const { return position_; }

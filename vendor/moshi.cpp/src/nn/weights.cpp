@@ -221,6 +221,9 @@ void WeightLoader::upload_all(const Progress & progress) const {
     if (error) {
         std::rethrow_exception(error);
     }
+    if (progress && !progress(1.0f)) { // the last tensor may have been a helper's
+        fail(MOSHI_ERROR_CANCELLED, "loading %s was cancelled", file_->path().c_str());
+    }
 }
 
 Weights WeightLoader::finish(const Progress & progress) {

@@ -189,10 +189,13 @@ void Session::prefill(const int32_t * tokens, const float * embeddings, int n, c
     const int total = static_cast<int>(inputs.size()) / (1 + c.n_q);
     lm_.clear_taps();
     try {
-        for (int at = 0; at < total; at += LmStream::max_batch()) {
+        int at = 0;
+        const std::function<bool()> go_on = [&] { return !progress || progress(static_cast<float>(at) / static_cast<float>(total)); };
+        while (at < total) {
             const int batch = std::min(LmStream::max_batch(), total - at);
-            lm_.prefill(inputs.data() + size_t(at) * (1 + c.n_q), embeddings ? embeddings + size_t(at) * c.dim : nullptr, batch);
-            if (progress && !progress(static_cast<float>(at + batch) / static_cast<float>(total))) {
+            lm_.prefill(inputs.data() + size_t(at) * (1 + c.n_q), embeddings ? embeddings + size_t(at) * c.dim : nullptr, batch, go_on);
+            at += batch;
+            if (!go_on()) {
                 fail(MOSHI_ERROR_CANCELLED, "the prompt was cancelled");
             }
         }
