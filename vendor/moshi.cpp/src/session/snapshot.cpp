@@ -19,12 +19,12 @@ struct Header {
     float temperature, text_temperature;
     int32_t top_k, text_top_k;
     int64_t position, encoded, decoded;
-    uint64_t checksum; // of everything after the header
+    uint64_t checksum; // of everything, itself taken as zero
 };
 
 // FNV-1a by 8-byte words: as quick as memory, and enough against a damaged disk.
-uint64_t checksum(const uint8_t * p, size_t n) {
-    uint64_t hash = 0xcbf29ce484222325u;
+uint64_t checksum(const void * data, size_t n, uint64_t hash = 0xcbf29ce484222325u) {
+    const auto * p = static_cast<const uint8_t *>(data);
     for (; n >= 8; p += 8, n -= 8) {
         uint64_t word;
         std::memcpy(&word, p, 8);
@@ -35,6 +35,11 @@ uint64_t checksum(const uint8_t * p, size_t n) {
         hash = (hash ^ *p) * 0x100000001b3u;
     }
     return hash;
+}
+
+uint64_t checksum(Header h, const uint8_t * payload, size_t n) {
+    h.checksum = 0;
+    return checksum(payload, n, checksum(&h, sizeof(h)));
 }
 
 template <typename T> void expect_equal(T found, T expected, const char * what) {
@@ -80,7 +85,7 @@ std::vector<uint8_t> Session::save() const {
     h.position = lm_.position();
     h.encoded = mimi_ ? mimi_->encoded() : 0;
     h.decoded = mimi_ ? mimi_->decoded() : 0;
-    h.checksum = checksum(data.data() + sizeof(Header), data.size() - sizeof(Header));
+    h.checksum = checksum(h, data.data() + sizeof(Header), data.size() - sizeof(Header));
     std::memcpy(data.data(), &h, sizeof(h));
     return data;
 }
@@ -102,8 +107,7 @@ void Session::restore(const void * data, size_t size) {
     expect_equal<int64_t>(h.has_codec, mimi_ ? 1 : 0, "a codec:");
     // Everything is checked before anything changes: a damaged snapshot leaves the session as it was.
     TokenRing ring = ring_;
-    const size_t payload = in.left();
-    if (payload != 0 && checksum(static_cast<const uint8_t *>(data) + sizeof(Header), payload) != h.checksum) {
+    if (checksum(h, static_cast<const uint8_t *>(data) + sizeof(Header), in.left()) != h.checksum) {
         fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged or truncated: its checksum does not match");
     }
     ring.restore(in);
