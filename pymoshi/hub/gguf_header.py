@@ -3,6 +3,7 @@
 A light look, to tell files apart before the engine opens them; the engine checks all of it again, and the data.
 """
 
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class GgufHeader:
 def read_gguf_header(path: Path) -> GgufHeader:
     """Raises ModelNotFoundError, ModelFormatError (not GGUF, truncated, absurd counts)."""
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for somebody who writes
+            raise ModelFormatError(f"{path}: a pipe; expected a .gguf file")
         with path.open("rb") as file:
             return _Reader(path, file).header()
     except IsADirectoryError:
