@@ -7,6 +7,7 @@
 #include "tiny_model.h"
 
 #include <limits>
+#include <locale>
 
 using namespace moshi;
 
@@ -48,6 +49,31 @@ void lines_have_types() {
     CHECK_EQ(md.get_string("text", ""), "a, b");
     CHECK_EQ(md.get_string("empty", "x"), "");
     CHECK_EQ(Metadata::type_name(md.values().at("floats")), "float[]");
+}
+
+void numbers_are_written_as_they_are_read() {
+    for (const char * text : {"0.5", "1e-08", "1e+09", "-2.25", "0.8"}) {
+        const Metadata md = lines(std::string("k=") + text);
+        CHECK_EQ(Metadata::type_name(md.values().at("k")), "float");
+        CHECK_EQ(Metadata::text(md.values().at("k")), text);
+    }
+    for (const char * text : {"0.5x", "1e999", "nan", "inf", ".", "0,x"}) { // words
+        CHECK_EQ(Metadata::type_name(lines(std::string("k=") + text).values().at("k")), "string");
+    }
+}
+
+void a_locale_with_commas_changes_nothing() {
+    struct Commas : std::numpunct<char> {
+        char do_decimal_point() const override { return ','; }
+        char do_thousands_sep() const override { return '.'; }
+        std::string do_grouping() const override { return "\3"; }
+    };
+    const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Commas));
+    const Metadata md = lines("f=1234.5\ni=1234567");
+    const std::string f = Metadata::text(md.values().at("f")), i = Metadata::text(md.values().at("i"));
+    std::locale::global(before);
+    CHECK_EQ(f, "1234.5");
+    CHECK_EQ(i, "1234567");
 }
 
 void the_files_own_keys_win() {
@@ -178,6 +204,8 @@ void frames_are_two_latents() {
 int main() {
     return check::run({
         {"lines have types", lines_have_types},
+        {"numbers are written as they are read", numbers_are_written_as_they_are_read},
+        {"a locale with commas changes nothing", a_locale_with_commas_changes_nothing},
         {"the file's own keys win", the_files_own_keys_win},
         {"lines that are none are refused", lines_that_are_none_are_refused},
         {"values of another type are refused by name", values_of_another_type_are_refused_by_name},

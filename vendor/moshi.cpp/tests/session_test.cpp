@@ -176,6 +176,15 @@ void a_restored_session_goes_on_as_it_would_have() {
     }
 }
 
+bool refuses(Session & session, const std::vector<uint8_t> & snapshot) {
+    try {
+        session.restore(snapshot.data(), snapshot.size());
+    } catch (const Error &) {
+        return true;
+    }
+    return false;
+}
+
 void a_damaged_snapshot_is_refused_and_changes_nothing() {
     const tiny::Mimi mimi;
     const auto model = load(tiny::Lm(), &mimi);
@@ -191,12 +200,8 @@ void a_damaged_snapshot_is_refused_and_changes_nothing() {
     for (size_t at = 0; at < snapshot.size(); at += at < 256 ? 1 : 997) {
         std::vector<uint8_t> damaged = snapshot;
         damaged[at] ^= 0x40;
-        try {
-            Session fresh(model, params());
-            fresh.restore(damaged.data(), damaged.size());
-            CHECK(at >= 36 && at < 64); // steps, seed and sampling are settings of which many are possible
-        } catch (const Error &) {
-        }
+        Session fresh(model, params());
+        CHECK(refuses(fresh, damaged));
     }
     CHECK(talk(b, 10) == talk(untouched, 10));
 }

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <locale>
 #include <sstream>
 
 namespace moshi {
@@ -27,9 +28,10 @@ bool parse_float(const std::string & s, double & out) {
     if (s.empty()) {
         return false;
     }
-    char * end = nullptr;
-    out = std::strtod(s.c_str(), &end);
-    return *end == '\0';
+    std::istringstream in(s); // not strtod: a program may have set a locale whose numbers have commas
+    in.imbue(std::locale::classic());
+    in >> out;
+    return !in.fail() && in.peek() == std::istringstream::traits_type::eof();
 }
 
 Metadata::Value parse_scalar(const std::string & s) {
@@ -75,7 +77,12 @@ Metadata::Value parse_value(const std::string & s) {
 struct TextWriter {
     std::string operator()(bool b) const { return b ? "true" : "false"; }
     std::string operator()(int64_t i) const { return std::to_string(i); }
-    std::string operator()(double d) const { return format("%g", d); }
+    std::string operator()(double d) const {
+        std::ostringstream out; // as "%g", but the same in every locale: fingerprints are made of it
+        out.imbue(std::locale::classic());
+        out << d;
+        return out.str();
+    }
     std::string operator()(const std::string & s) const { return s; }
     template <typename T> std::string operator()(const std::vector<T> & v) const {
         constexpr size_t kShown = 32;
