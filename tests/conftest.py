@@ -5,6 +5,7 @@ Tests that compute run on the device that PYMOSHI_TEST_DEVICE names, "cpu" if it
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from pymoshi.audio import files
 from pymoshi.hub.convert import convert
 
 FIXTURES = Path(__file__).parent / "fixtures"
+
+# A shell starts background jobs with Ctrl-C ignored, and Python leaves it so; the tests of Ctrl-C need it answered.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Goldens = dict[str, NDArray[Any]]
 
