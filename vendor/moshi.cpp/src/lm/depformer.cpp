@@ -38,7 +38,7 @@ ggml_tensor * fed(ggml_context * ctx, const Embedding & e, ggml_tensor * sampled
         return x;
     }
     const auto at = [&](ggml_tensor * t) { return ggml_view_1d(ctx, t, 1, i * 4); };
-    ggml_tensor * y = embed(ctx, e, at(forced->ids));
+    ggml_tensor * y = embed(ctx, e, ggml_view_1d(ctx, forced->ids, 1, i * forced->ids->nb[1]));
     return ggml_add(ctx, ggml_mul(ctx, x, at(forced->sample_gain)), ggml_mul(ctx, y, at(forced->forced_gain)));
 }
 

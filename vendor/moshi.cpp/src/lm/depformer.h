@@ -16,7 +16,7 @@ DepformerCache depformer_cache(ggml_context * state, const LmModel & w, int n_st
 
 // Tokens that are known beforehand replace samples as input of the next step. Entry 0 is the text token, 1 + k that of step k.
 struct ForcedInputs {
-    ggml_tensor * ids;         // i32 [1 + steps]
+    ggml_tensor * ids;         // i32 [kIdAlignment, 1 + steps], the first of each row
     ggml_tensor * sample_gain; // f32 [1 + steps]: 1 feeds the sample, 0 does not
     ggml_tensor * forced_gain; // f32 [1 + steps]: 1 feeds the forced id; both 0: the zero token
 };

@@ -45,7 +45,7 @@ LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParam
     input_ctx_ = new_context(32);
     ggml_context * ctx = input_ctx_.get();
     tokens_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, B, 1 + c.n_q), ggml_new_tensor_2d(ctx, GGML_TYPE_F32, B, 1 + c.n_q)};
-    forced_ = {ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S),
+    forced_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, kIdAlignment, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S),
                ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S)};
     embeddings_ = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, c.dim, B);
     positions_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
@@ -173,17 +173,17 @@ void LmStream::set_ring_inputs(int n, int n_kv) {
 
 void LmStream::set_forced(const Forced & forced) {
     const int n = 1 + params_.n_steps;
-    std::vector<int32_t> ids(n, 0);
+    std::vector<int32_t> ids(size_t(n) * kIdAlignment, 0);
     std::vector<float> sampled(n, 1.0f), given(n, 0.0f);
     for (int i = 0; i < n && i < static_cast<int>(forced.tokens.size()); ++i) {
         const int32_t token = forced.tokens[i];
         if (token != MOSHI_TOKEN_NONE) {
-            ids[i] = std::max(token, 0);
+            ids[size_t(i) * kIdAlignment] = std::max(token, 0);
             sampled[i] = 0.0f;
             given[i] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
         }
     }
-    ggml_backend_tensor_set(forced_.ids, ids.data(), 0, n * sizeof(int32_t));
+    ggml_backend_tensor_set(forced_.ids, ids.data(), 0, ids.size() * sizeof(int32_t));
     ggml_backend_tensor_set(forced_.sample_gain, sampled.data(), 0, n * sizeof(float));
     ggml_backend_tensor_set(forced_.forced_gain, given.data(), 0, n * sizeof(float));
 }

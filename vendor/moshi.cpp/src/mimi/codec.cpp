@@ -67,7 +67,7 @@ MimiStream::MimiStream(const MimiModel & model, Compute & compute, const moshi_m
     decoder_inputs_ = declare_inputs();
     pcm_ = ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F32, int64_t(chunk_) * c.frame_size);
     first_call_ = ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F32, 1);
-    codes_in_ = ggml_new_tensor_2d(input_ctx_.get(), GGML_TYPE_I32, chunk_, c.n_codebooks);
+    codes_in_ = ggml_new_tensor_2d(input_ctx_.get(), GGML_TYPE_I32, GGML_PAD(chunk_, kIdAlignment), c.n_codebooks);
     codes_out_ = ggml_new_tensor_2d(input_ctx_.get(), GGML_TYPE_I32, chunk_, c.n_codebooks);
     inputs_ = allocate(input_ctx_.get(), compute.buffer_type(), "the codec's inputs");
     reset();

@@ -12,6 +12,10 @@ ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain
 
 // Rotary embedding of interleaved pairs (MODELS.md 6.2). The period of each pair comes from a table: ggml's own way to
 // it, a running product, is off by one more rounding per pair, which positions in the thousands magnify.
+// Views that ggml_get_rows takes its ids from start at multiples of this many i32: Vulkan binds them as buffers of their
+// own, and 256 bytes is the coarsest alignment that its specification lets a device ask for.
+constexpr int kIdAlignment = 64;
+
 struct RopeTable {
     ggml_tensor * periods; // f32 [head_dim / 2]: radians are position / period
     ggml_tensor * thetas;  // and their reciprocals
