@@ -25,6 +25,10 @@ ggml_tensor * attention(Graph & graph, const LmConfig::Depformer & d, const Gate
     ggml_tensor * q = ggml_view_3d(ctx, qkv, head_dim, 1, d.n_heads, dim * f, head_dim * f, 0);
     ggml_tensor * K = ggml_view_3d(ctx, keys, head_dim, n, d.n_heads, keys->nb[1], head_dim * e, first * keys->nb[1]);
     ggml_tensor * V = ggml_view_3d(ctx, values, n, head_dim, d.n_heads, values->nb[1], head_dim * values->nb[1], first * e);
+    if (first > 0) { // views that start in the middle: not every device multiplies from there
+        K = ggml_cont(ctx, K);
+        V = ggml_cont(ctx, V);
+    }
     ggml_tensor * scores = ggml_mul_mat(ctx, K, q);                         // [n, 1, n_heads]
     scores = ggml_soft_max_ext(ctx, scores, nullptr, 1.0f / std::sqrt(static_cast<float>(head_dim)), 0.0f);
     ggml_tensor * out = ggml_mul_mat(ctx, V, scores);                       // [head_dim, 1, n_heads]
