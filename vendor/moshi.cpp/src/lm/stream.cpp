@@ -48,9 +48,7 @@ LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParam
     forced_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, kIdAlignment, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S),
                ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S)};
     embeddings_ = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, c.dim, B);
-    positions_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
-    slots_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, B);
-    mask_ = ggml_new_tensor_1d(ctx, GGML_TYPE_F16, int64_t(ring_->slots()) * B);
+    ring_inputs_ = RingInputs(ctx, *ring_);
     noise_ = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, c.text_card_out + int64_t(params.n_steps) * c.card);
     samples_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S);
     inputs_ = allocate(ctx, compute.buffer_type(), "the model's inputs");
@@ -71,9 +69,7 @@ LmStream::Pass & LmStream::pass_for(const Key & key) {
 
 void LmStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
     if (params_.taps) {
-        ggml_set_output(t);
-        pass.graph->expand(t);
-        pass.taps.emplace_back(name, t);
+        pass.taps.keep(*pass.graph, name, t);
     }
 }
 
@@ -92,11 +88,7 @@ LmStream::Pass LmStream::build(const Key & key) {
     } else {
         x = embed_tokens(ctx, model_, {tokens_.ids, key.zeros ? tokens_.gains : nullptr}, key.n);
     }
-    const RingAttention ring{*ring_,
-                             c.n_heads,
-                             {ggml_view_1d(ctx, positions_, key.n, 0), model_.rope},
-                             ggml_view_1d(ctx, slots_, key.n, 0),
-                             ggml_view_2d(ctx, mask_, key.n_kv, key.n, key.n_kv * sizeof(ggml_fp16_t), 0)};
+    const RingAttention ring = ring_inputs_.attention(ctx, *ring_, c.n_heads, model_.rope, key.n, key.n_kv);
     x = temporal_transformer(g, model_, ring, x, key.head || params_.taps);
     if (x) {
         x = rms_norm(ctx, x, model_.out_norm, c.norm_eps);
@@ -162,15 +154,6 @@ void LmStream::set_tokens(const int32_t * tokens, int n, int n_padded, bool zero
     }
 }
 
-void LmStream::set_ring_inputs(int n, int n_kv) {
-    std::vector<int32_t> positions(n), slots(n);
-    std::vector<ggml_fp16_t> mask(static_cast<size_t>(n) * n_kv);
-    ring_->fill_inputs(position_, n, 1, n_kv, positions.data(), slots.data(), mask.data());
-    ggml_backend_tensor_set(positions_, positions.data(), 0, n * sizeof(int32_t));
-    ggml_backend_tensor_set(slots_, slots.data(), 0, n * sizeof(int32_t));
-    ggml_backend_tensor_set(mask_, mask.data(), 0, mask.size() * sizeof(ggml_fp16_t));
-}
-
 void LmStream::set_forced(const Forced & forced) {
     const int n = 1 + params_.n_steps;
     std::vector<int32_t> ids(size_t(n) * kIdAlignment, 0);
@@ -188,15 +171,6 @@ void LmStream::set_forced(const Forced & forced) {
     ggml_backend_tensor_set(forced_.forced_gain, given.data(), 0, n * sizeof(float));
 }
 
-void LmStream::read_taps(const Pass & pass, int n) {
-    for (const auto & [name, tensor] : pass.taps) {
-        std::vector<float> & out = taps_[name];
-        const size_t size = static_cast<size_t>(ggml_nelements(tensor) / pass.key.n * n); // without the padding
-        out.resize(out.size() + size);
-        ggml_backend_tensor_get(tensor, out.data() + out.size() - size, 0, size * sizeof(float));
-    }
-}
-
 Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed,
                        uint64_t frame) {
     const LmConfig & c = model_.config;
@@ -205,7 +179,7 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
         1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
     Pass & pass = pass_for(key);
     set_tokens(tokens, 1, 1, zeros);
-    set_ring_inputs(1, key.n_kv);
+    ring_inputs_.set(*ring_, position_, 1, 1, key.n_kv);
     if (key.forced) {
         set_forced(forced);
     }
@@ -223,7 +197,7 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     std::vector<int32_t> samples(1 + params_.n_steps);
     ggml_backend_tensor_get(samples_, samples.data(), 0, samples.size() * sizeof(int32_t));
     clear_taps();
-    read_taps(pass, 1);
+    pass.taps.read(taps_);
     return {samples[0], {samples.begin() + 1, samples.end()}};
 }
 
@@ -241,10 +215,10 @@ void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n, 
     } else {
         set_tokens(tokens, n, n_padded, zeros);
     }
-    set_ring_inputs(n_padded, key.n_kv);
+    ring_inputs_.set(*ring_, position_, n_padded, 1, key.n_kv);
     pass.graph->run(go_on);
     position_ += n;
-    read_taps(pass, n);
+    pass.taps.read(taps_, n, n_padded); // without the padding
 }
 
 void LmStream::save(BlobWriter & out) const {

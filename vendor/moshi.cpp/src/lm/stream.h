@@ -3,8 +3,9 @@
 
 #include "lm/depformer.h"
 #include "lm/temporal.h"
-#include "mimi/codec.h" // Taps
 #include "nn/blob.h"
+#include "nn/ring_inputs.h"
+#include "nn/taps.h"
 
 #include <list>
 
@@ -62,7 +63,7 @@ private:
     struct Pass {
         Key key;
         std::unique_ptr<Graph> graph;
-        std::vector<std::pair<const char *, ggml_tensor *>> taps;
+        TapPoints taps;
     };
 
     Pass & pass_for(const Key & key);
@@ -71,9 +72,7 @@ private:
     void keep(Pass & pass, const char * name, ggml_tensor * t) const;
     void set_tokens(const int32_t * tokens, int n, int n_padded, bool zeros);
     int padded(int n) const;
-    void set_ring_inputs(int n, int n_kv);
     void set_forced(const Forced & forced);
-    void read_taps(const Pass & pass, int n);
 
     const LmModel & model_;
     Compute & compute_;
@@ -85,7 +84,8 @@ private:
     StateBuffer state_;
     TokenInputs tokens_;
     ForcedInputs forced_;
-    ggml_tensor *embeddings_, *positions_, *slots_, *mask_, *noise_, *samples_;
+    RingInputs ring_inputs_;
+    ggml_tensor *embeddings_, *noise_, *samples_;
     BufferPtr inputs_;
 
     int64_t position_ = 0;

@@ -63,8 +63,8 @@ MimiStream::MimiStream(const MimiModel & model, Compute & compute, const moshi_m
     state_ = allocate_state(state_ctx_.get(), compute, "the codec's state");
 
     input_ctx_ = new_context(32);
-    encoder_inputs_ = declare_inputs();
-    decoder_inputs_ = declare_inputs();
+    encoder_inputs_ = RingInputs(input_ctx_.get(), *encoder_ring_);
+    decoder_inputs_ = RingInputs(input_ctx_.get(), *decoder_ring_);
     pcm_ = ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F32, int64_t(chunk_) * c.frame_size);
     first_call_ = ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F32, 1);
     codes_in_ = ggml_new_tensor_2d(input_ctx_.get(), GGML_TYPE_I32, GGML_PAD(chunk_, kIdAlignment), c.n_codebooks);
@@ -73,52 +73,15 @@ MimiStream::MimiStream(const MimiModel & model, Compute & compute, const moshi_m
     reset();
 }
 
-MimiStream::Inputs MimiStream::declare_inputs() {
-    const int T = chunk_ * model_.config.stride;
-    return {ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_I32, T), ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_I32, T),
-            ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F16, int64_t(encoder_ring_->slots()) * T)};
-}
-
 void MimiStream::reset() {
     ggml_backend_buffer_clear(state_.buffer.get(), 0);
     encoded_ = decoded_ = 0;
     taps_.clear();
 }
 
-// With views of the inputs for T latents; the whole ring is attended, for it is small.
-RingAttention MimiStream::attention(ggml_context * ctx, const MimiTransformer & w, const KvRing & ring, const Inputs & in, int T) const {
-    const int n_kv = ring.slots();
-    return {ring,
-            w.n_heads,
-            {ggml_view_1d(ctx, in.positions, T, 0), w.rope},
-            ggml_view_1d(ctx, in.slots, T, 0),
-            ggml_view_2d(ctx, in.mask, n_kv, T, n_kv * sizeof(ggml_fp16_t), 0)};
-}
-
-void MimiStream::set_ring_inputs(const KvRing & ring, const Inputs & in, int64_t first, int T) {
-    const int n_kv = ring.slots();
-    std::vector<int32_t> positions(T), slots(T);
-    std::vector<ggml_fp16_t> mask(static_cast<size_t>(n_kv) * T);
-    ring.fill_inputs(first, T, params_.frames_per_call * model_.config.stride, n_kv, positions.data(), slots.data(), mask.data());
-    ggml_backend_tensor_set(in.positions, positions.data(), 0, T * sizeof(int32_t));
-    ggml_backend_tensor_set(in.slots, slots.data(), 0, T * sizeof(int32_t));
-    ggml_backend_tensor_set(in.mask, mask.data(), 0, mask.size() * sizeof(ggml_fp16_t));
-}
-
 void MimiStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
     if (params_.taps) {
-        ggml_set_output(t);
-        pass.graph->expand(t);
-        pass.taps[name] = t;
-    }
-}
-
-void MimiStream::read_taps(const Pass & pass) {
-    for (const auto & [name, tensor] : pass.taps) {
-        std::vector<float> & out = taps_[name];
-        const size_t n = static_cast<size_t>(ggml_nelements(tensor));
-        out.resize(out.size() + n);
-        ggml_backend_tensor_get(tensor, out.data() + out.size() - n, 0, n * sizeof(float));
+        pass.taps.keep(*pass.graph, name, t);
     }
 }
 
@@ -132,7 +95,9 @@ MimiStream::Pass MimiStream::build_encoder(int n) {
     ggml_tensor * x = seanet_encode(g, model_.encoder, encoder_history_, pcm);              // [dim, 2n]
     keep(pass, "enc_seanet", x);
     const MimiTransformer & transformer = model_.encoder_transformer;
-    x = mimi_transformer(g, transformer, attention(ctx, transformer, *encoder_ring_, encoder_inputs_, n * c.stride), x);
+    const RingAttention attention = encoder_inputs_.attention(ctx, *encoder_ring_, transformer.n_heads, transformer.rope, n * c.stride,
+                                                              encoder_ring_->slots()); // all: it is small
+    x = mimi_transformer(g, transformer, attention, x);
     keep(pass, "enc_transformer", x);
     // Replicate padding (MODELS.md 1.4): after a reset the history is zero, and on the first call the first column is added to it.
     ggml_tensor * first_column = ggml_view_2d(ctx, x, c.dimension, 1, x->nb[1], 0);
@@ -163,7 +128,9 @@ MimiStream::Pass MimiStream::build_decoder(int n, int n_codebooks) {
     x = upsample(g, model_.upsample, upsample_history_, x);                                 // [dim, 2n]
     keep(pass, "dec_upsample", x);
     const MimiTransformer & transformer = model_.decoder_transformer;
-    x = mimi_transformer(g, transformer, attention(ctx, transformer, *decoder_ring_, decoder_inputs_, n * c.stride), x);
+    const RingAttention attention = decoder_inputs_.attention(ctx, *decoder_ring_, transformer.n_heads, transformer.rope, n * c.stride,
+                                                              decoder_ring_->slots()); // all: it is small
+    x = mimi_transformer(g, transformer, attention, x);
     keep(pass, "dec_transformer", x);
     x = seanet_decode(g, model_.decoder, decoder_history_, x);                              // [1, n * frame_size]
     ggml_set_output(x);
@@ -182,13 +149,13 @@ void MimiStream::encode_chunk(const float * pcm, int n, int32_t * codes, int cod
     const int T = n * model_.config.stride;
     ggml_backend_tensor_set(pcm_, pcm, 0, size_t(n) * frame_size() * sizeof(float));
     ggml_backend_tensor_set(first_call_, &first, 0, sizeof(float));
-    set_ring_inputs(*encoder_ring_, encoder_inputs_, encoded_, T);
+    encoder_inputs_.set(*encoder_ring_, encoded_, T, params_.frames_per_call * model_.config.stride, encoder_ring_->slots());
     it->second.graph->run();
     encoded_ += T;
     for (int k = 0; k < params_.n_codebooks; ++k) {
         ggml_backend_tensor_get(codes_out_, codes + size_t(k) * codes_stride, k * codes_out_->nb[1], n * sizeof(int32_t));
     }
-    read_taps(it->second);
+    it->second.taps.read(taps_);
 }
 
 void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_codebooks, int n, float * pcm) {
@@ -201,7 +168,7 @@ void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_cod
     for (int k = 0; k < n_codebooks; ++k) {
         ggml_backend_tensor_set(codes_in_, codes + size_t(k) * codes_stride, k * codes_in_->nb[1], n * sizeof(int32_t));
     }
-    set_ring_inputs(*decoder_ring_, decoder_inputs_, decoded_, T);
+    decoder_inputs_.set(*decoder_ring_, decoded_, T, params_.frames_per_call * model_.config.stride, decoder_ring_->slots());
     it->second.graph->run();
     decoded_ += T;
     const size_t samples = size_t(n) * frame_size();
@@ -210,7 +177,7 @@ void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_cod
         fail(MOSHI_ERROR_FORMAT, "%s: the codec computes sound that is not a number; its weights are damaged",
              model_.weights.file->path().c_str());
     }
-    read_taps(it->second);
+    it->second.taps.read(taps_);
 }
 
 void MimiStream::encode(const float * pcm, int n_frames, int32_t * codes) {

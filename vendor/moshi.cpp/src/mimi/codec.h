@@ -5,6 +5,8 @@
 #include "mimi/seanet.h"
 #include "mimi/transformer.h"
 #include "nn/blob.h"
+#include "nn/ring_inputs.h"
+#include "nn/taps.h"
 
 #include <map>
 
@@ -22,8 +24,6 @@ struct MimiModel {
 };
 
 std::unique_ptr<MimiModel> load_mimi(std::shared_ptr<GgufFile> file, const Compute & compute, bool repack, const Progress & progress);
-
-using Taps = std::map<std::string, std::vector<float>>;
 
 // One direction pair of a stream. Not thread-safe.
 class MimiStream {
@@ -47,19 +47,11 @@ private:
     struct Pass { // a built graph and what is read from it
         std::unique_ptr<Graph> graph;
         std::vector<ggml_tensor *> outputs;
-        std::map<std::string, ggml_tensor *> taps;
+        TapPoints taps;
     };
-    struct Inputs { // of one direction's transformer
-        ggml_tensor *positions, *slots, *mask;
-    };
-
-    Inputs declare_inputs();
     Pass build_encoder(int n_frames);
     Pass build_decoder(int n_frames, int n_codebooks);
-    RingAttention attention(ggml_context * ctx, const MimiTransformer & w, const KvRing & ring, const Inputs & in, int T) const;
-    void set_ring_inputs(const KvRing & ring, const Inputs & in, int64_t first, int T);
     void keep(Pass & pass, const char * name, ggml_tensor * t) const;
-    void read_taps(const Pass & pass);
     void encode_chunk(const float * pcm, int n, int32_t * codes, int codes_stride);
     void decode_chunk(const int32_t * codes, int codes_stride, int n_codebooks, int n, float * pcm);
 
@@ -75,7 +67,7 @@ private:
     ggml_tensor *downsample_history_, *upsample_history_;
     std::unique_ptr<KvRing> encoder_ring_, decoder_ring_;
     ContextPtr input_ctx_;
-    Inputs encoder_inputs_, decoder_inputs_;
+    RingInputs encoder_inputs_, decoder_inputs_;
     ggml_tensor *pcm_, *first_call_, *codes_in_, *codes_out_;
     StateBuffer state_;
     BufferPtr inputs_;
