@@ -107,6 +107,6 @@ def test_file_that_cannot_be_is_refused_at_once(name: str, error: type[Exception
 )
 def test_full_disk_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.wav").symlink_to("/dev/full")
-    with pytest.raises(pymoshi.AudioFileError, match="written|completed"), Recording(tmp_path / "a.wav") as recording:
+    with pytest.raises(pymoshi.AudioFileError, match=r"written|completed"), Recording(tmp_path / "a.wav") as recording:
         for _ in range(30):
             recording.write(ramp(FRAME), ramp(FRAME))
