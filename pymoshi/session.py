@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymoshi import _native, arrays
 from pymoshi.errors import InputError, UnsupportedModelError
+from pymoshi.mimi import WINDOWS
 from pymoshi.options import HOTTEST, LARGEST_TOP_K, real, whole
 from pymoshi.snapshot import Snapshot
 
@@ -67,6 +68,20 @@ class Session:
     def context(self) -> int:
         """Frames of 80 ms that the model remembers."""
         return int(self._native.params["context"]) or self.model.info.context
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `Model.session` was given besides voice, prompt and progress, as it is now: enough to begin alike."""
+        params = self._native.params
+        return {
+            "seed": self.seed,
+            **self.sampling,
+            "context": self.context,
+            "kv_type": _name_of(params["kv_type"], KV_TYPES),
+            "flash": bool(params["flash"]),
+            "window": _name_of(params["window"], WINDOWS),
+            "depformer_steps": int(params["depformer_steps"]) or None,
+        }
 
     @property
     def offset(self) -> int:
@@ -234,6 +249,10 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _name_of(number: int, names: Mapping[str, int]) -> str:
+    return next(name for name, value in names.items() if value == number)
 
 
 def _checked_sampling(asked: Mapping[str, float | None]) -> dict[str, float]:

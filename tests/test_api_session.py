@@ -292,3 +292,13 @@ def test_memory_of_either_float_type_says_the_same(kv_type: Any, model: Model, g
 def test_memory_in_8_bits_needs_heads_of_whole_blocks(model: Model) -> None:
     with pytest.raises(pymoshi.UnsupportedModelError, match="q8_0"):
         model.session(kv_type="q8_0")  # heads of 16 values here; q8_0 stores 32 at a time
+
+
+def test_settings_are_enough_to_begin_alike(model: pymoshi.Model) -> None:
+    options = {"seed": 3, "temperature": 0.5, "context": 20, "kv_type": "f32", "window": "full"}
+    options["depformer_steps"] = model.info.dep_q
+    with model.session(**options) as one:  # type: ignore[arg-type]
+        settings = one.settings
+        assert options.items() <= settings.items()
+        with model.session(**settings) as other:
+            assert other.settings == settings
