@@ -49,6 +49,10 @@ class SnapshotError(StateError):
     """A snapshot is damaged, or belongs to another model, other settings or another version."""
 
 
+class ReplayError(PymoshiError):
+    """A replay bundle is damaged, or another model, device or version would be needed to run it again."""
+
+
 class VoiceError(PymoshiError):
     """A voice is unknown, its file is damaged, or its recording cannot be used."""
 
