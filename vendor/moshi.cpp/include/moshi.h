@@ -216,6 +216,12 @@ moshi_status moshi_session_reset_codec(moshi_session * session);          /* cod
 moshi_status moshi_session_set_sampling(moshi_session * session, float temperature, int32_t top_k, float text_temperature,
                                         int32_t text_top_k);
 moshi_status moshi_session_set_seed(moshi_session * session, uint64_t seed); /* of what comes from now on */
+/* Experimental. The text token of the next frame that is computed is this one, 0 to text_card - 1, and not a sample: the
+ * depformer speaks accordingly, as far as the model follows its own words. Nothing else changes: frames after it draw
+ * the random numbers that they would have drawn. One token a frame: call it before every frame that shall be forced;
+ * a second call replaces the first, MOSHI_TOKEN_NONE takes it back. Snapshots hold it, a reset forgets it. The token
+ * comes out in moshi_frame.text_token when its audio does, after the delays (one frame later with Moshi's). */
+moshi_status moshi_session_force_text(moshi_session * session, int32_t token);
 int64_t moshi_session_offset(const moshi_session * session); /* frames since the start, prompt included */
 /* Copies the named intermediate of the last step: lm_input [1 + n_q] (tokens as floats), transformer_out [T][dim],
  * text_logits [text_card_out], depformer_logits [steps][card], extra_heads [n][dim], and the codec's (moshi_mimi_tap). */

@@ -122,6 +122,7 @@ void null_is_an_argument_error_of_every_function() {
     REFUSED(moshi_session_reset_codec(nullptr), kArgument, "session");
     REFUSED(moshi_session_set_sampling(nullptr, 1, 1, 1, 1), kArgument, "session");
     REFUSED(moshi_session_set_seed(nullptr, 1), kArgument, "session");
+    REFUSED(moshi_session_force_text(nullptr, 3), kArgument, "session");
     REFUSED(moshi_session_tap(nullptr, "x", nullptr, &n), kArgument, "session");
     REFUSED(moshi_session_tap(h.session, nullptr, nullptr, &n), kArgument, "name");
     REFUSED(moshi_session_prefill(nullptr, codes, nullptr, 1, nullptr, nullptr), kArgument, "session");

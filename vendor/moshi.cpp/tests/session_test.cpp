@@ -176,6 +176,118 @@ void a_restored_session_goes_on_as_it_would_have() {
     }
 }
 
+int32_t forced_token(const LmConfig & c, int i) { return (3 + 5 * i) % c.text_card; }
+
+// As talk(), with the text tokens of the frames from `from` up to `to` forced.
+Tokens talk_forced(Session & session, int n, int from, int to) {
+    Tokens out;
+    for (int i = 0; i < n; ++i) {
+        if (i >= from && i < to) {
+            session.force_text(forced_token(session.model().lm->config, i));
+        }
+        out.push_back(talk(session, 1, i).front());
+    }
+    return out;
+}
+
+void a_forced_text_token_is_said_and_heard() {
+    for (const tiny::Lm & lm : models()) {
+        moshi_session_params p = params();
+        p.taps = true;
+        Session session(load(lm), p);
+        const LmConfig & c = session.model().lm->config;
+        const bool fork = c.personaplex(); // whose first call computes nothing, so that a token waits for the second
+        const int lag = c.max_delay - c.delays[0];
+        std::vector<int32_t> said, forced;
+        for (int i = 0; i < 30; ++i) {
+            session.force_text(forced_token(c, i));
+            const std::vector<int32_t> frame = talk(session, 1, i).front();
+            if (!fork || i > 0) {
+                forced.push_back(forced_token(c, i));
+                if (forced.size() >= 2 && i > c.delays[0] + 1) { // it is what the model is fed next
+                    CHECK_EQ(session.tap("lm_input")[0], static_cast<float>(forced[forced.size() - 2]));
+                }
+            }
+            if (!frame.empty()) {
+                said.push_back(frame[0]);
+            }
+        }
+        CHECK(said.size() > 20);
+        CHECK(std::equal(said.rbegin(), said.rbegin() + 20, forced.rbegin() + lag));
+    }
+}
+
+void frames_before_a_forced_one_are_untouched_and_it_decides_those_after() {
+    for (const tiny::Lm & lm : {tiny::Lm(), tiny::Lm::personaplex()}) {
+        const auto model = load(lm);
+        const int lag = model->lm->config.max_delay;
+        Session free(model, params()), forced(model, params()), again(model, params());
+        const Tokens expected = talk(free, 30), found = talk_forced(forced, 30, 10, 13);
+        CHECK(std::equal(expected.begin(), expected.begin() + 10, found.begin()));
+        for (int i = 10; i < 13; ++i) {
+            CHECK_EQ(found[i + lag][0], forced_token(model->lm->config, i));
+        }
+        CHECK(found != expected);
+        CHECK(found == talk_forced(again, 30, 10, 13));
+    }
+}
+
+// The noise is a function of seed and frame alone, so forcing what would have been sampled anyway changes nothing.
+void forcing_the_sampled_tokens_changes_nothing() {
+    for (const tiny::Lm & lm : {tiny::Lm(), tiny::Lm::personaplex()}) {
+        const auto model = load(lm);
+        const int lag = model->lm->config.max_delay;
+        Session free(model, params()), forced(model, params());
+        const Tokens expected = talk(free, 40);
+        Tokens found;
+        for (int i = 0; i < 40; ++i) {
+            if (i >= 5 && i < 35) {
+                forced.force_text(expected[i + lag][0]);
+            }
+            found.push_back(talk(forced, 1, i).front());
+        }
+        CHECK(found == expected);
+    }
+}
+
+void a_token_to_be_forced_is_part_of_a_snapshot_and_can_be_taken_back() {
+    for (const tiny::Lm & lm : {tiny::Lm(), tiny::Lm::personaplex()}) {
+        const auto model = load(lm);
+        Session a(model, params()), b(model, params()), free(model, params());
+        talk(a, 5);
+        talk(free, 5);
+        const std::vector<uint8_t> before = a.save();
+        a.force_text(7);
+        const std::vector<uint8_t> snapshot = a.save();
+        b.force_text(8); // replaced with the rest
+        b.restore(snapshot.data(), snapshot.size());
+        const Tokens expected = talk(a, 20, 5);
+        CHECK(talk(b, 20, 5) == expected);
+        b.force_text(7);
+        b.restore(before.data(), before.size());
+        const Tokens unforced = talk(free, 20, 5);
+        CHECK(talk(b, 20, 5) == unforced);
+        a.restore(before.data(), before.size());
+        a.force_text(7);
+        a.force_text(MOSHI_TOKEN_NONE);
+        CHECK(talk(a, 20, 5) == unforced);
+        a.force_text(7);
+        a.reset(11);
+        free.reset(11);
+        CHECK(talk(a, 20) == talk(free, 20));
+    }
+}
+
+void text_tokens_that_the_model_lacks_are_not_forced() {
+    const auto model = load(tiny::Lm());
+    Session session(model, params());
+    const int card = model->lm->config.text_card;
+    for (const int32_t token : {card, card + 1, -1, -3, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}) {
+        CHECK_FAILS(session.force_text(token), MOSHI_ERROR_ARGUMENT, "text token " + std::to_string(token), std::to_string(card - 1));
+    }
+    session.force_text(card - 1);
+}
+
 bool refuses(Session & session, const std::vector<uint8_t> & snapshot) {
     try {
         session.restore(snapshot.data(), snapshot.size());
@@ -443,6 +555,13 @@ int main() {
         {"depformer steps that nobody hears change nothing", depformer_steps_that_nobody_hears_change_nothing},
         {"packed projections are those of the single ones", packed_projections_are_those_of_the_single_ones},
         {"a restored session goes on as it would have", a_restored_session_goes_on_as_it_would_have},
+        {"a forced text token is said and heard", a_forced_text_token_is_said_and_heard},
+        {"frames before a forced one are untouched, and it decides those after",
+         frames_before_a_forced_one_are_untouched_and_it_decides_those_after},
+        {"forcing the sampled tokens changes nothing", forcing_the_sampled_tokens_changes_nothing},
+        {"a token to be forced is part of a snapshot and can be taken back",
+         a_token_to_be_forced_is_part_of_a_snapshot_and_can_be_taken_back},
+        {"text tokens that the model lacks are not forced", text_tokens_that_the_model_lacks_are_not_forced},
         {"a damaged snapshot is refused and changes nothing", a_damaged_snapshot_is_refused_and_changes_nothing},
         {"a snapshot fits its model and settings alone", a_snapshot_fits_its_model_and_settings_alone},
         {"a prompt at once is a prompt frame by frame", a_prompt_at_once_is_a_prompt_frame_by_frame},

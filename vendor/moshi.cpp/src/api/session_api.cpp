@@ -75,6 +75,10 @@ moshi_status moshi_session_set_seed(moshi_session * session, uint64_t seed) {
     return in_turn(session, "session", [&] { session->session.set_seed(seed); });
 }
 
+moshi_status moshi_session_force_text(moshi_session * session, int32_t token) {
+    return in_turn(session, "session", [&] { session->session.force_text(token); });
+}
+
 int64_t moshi_session_offset(const moshi_session * session) { return session ? session->session.ring().offset() : 0; }
 
 moshi_status moshi_session_tap(moshi_session * session, const char * name, float * out, size_t * n) {

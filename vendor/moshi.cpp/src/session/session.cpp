@@ -80,6 +80,18 @@ void Session::set_sampling(const Sampling & audio, const Sampling & text) {
     params_.text_top_k = text.top_k;
 }
 
+bool Session::can_be_forced(int32_t token) const {
+    return token == MOSHI_TOKEN_NONE || (token >= 0 && token < model_->lm->config.text_card);
+}
+
+void Session::force_text(int32_t token) {
+    if (!can_be_forced(token)) {
+        fail(MOSHI_ERROR_ARGUMENT, "text token %d; expected 0 to %d, or %d for none", token, model_->lm->config.text_card - 1,
+             MOSHI_TOKEN_NONE);
+    }
+    forced_text_ = token;
+}
+
 void Session::step(const float * pcm_in, float * pcm_out, moshi_frame & frame) {
     if (!mimi_) {
         fail(MOSHI_ERROR_STATE, "this session has no codec: load the model with its Mimi file, or use step_codes");
@@ -125,6 +137,9 @@ std::optional<std::vector<int32_t>> Session::step_codes(const int32_t * user_cod
         }
         given[1 + c.n_q - n_user + k] = user_codes[k];
     }
+    if (ring_.computes_next()) {
+        given[0] = forced_text_;
+    }
     const TokenRing before = ring_;
     const StepPlan plan = ring_.begin(given);
     if (!plan.run) {
@@ -137,6 +152,7 @@ std::optional<std::vector<int32_t>> Session::step_codes(const int32_t * user_cod
         const Samples samples = lm_.step(plan.input.data(), plan.forced, {params_.text_temperature, params_.text_top_k},
                                          {params_.temperature, params_.top_k}, params_.seed, static_cast<uint64_t>(ring_.offset()));
         input_tap_.assign(plan.input.begin(), plan.input.end());
+        forced_text_ = MOSHI_TOKEN_NONE;
         return ring_.finish(samples);
     } catch (...) {
         ring_ = before;
@@ -212,6 +228,7 @@ void Session::reset(uint64_t seed) {
     lm_.rewind(0);
     lm_.clear_taps();
     ring_ = TokenRing(model_->lm->config);
+    forced_text_ = MOSHI_TOKEN_NONE;
     reset_codec();
 }
 

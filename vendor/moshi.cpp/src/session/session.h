@@ -18,6 +18,7 @@ public:
     void reset_codec();
     void set_sampling(const Sampling & audio, const Sampling & text);
     void set_seed(uint64_t seed) { params_.seed = seed; }
+    void force_text(int32_t token); // of the next frame that is computed; MOSHI_TOKEN_NONE: the sample
     const std::vector<float> & tap(const std::string & name) const;
 
     const TokenRing & ring() const { return ring_; }
@@ -31,12 +32,14 @@ public:
 
 private:
     std::vector<int32_t> checked_tokens(const int32_t * tokens, int frame) const;
+    bool can_be_forced(int32_t token) const;
 
     std::shared_ptr<Model> model_;
     moshi_session_params params_;
     LmStream lm_;
     std::unique_ptr<MimiStream> mimi_;
     TokenRing ring_;
+    int32_t forced_text_ = MOSHI_TOKEN_NONE;
     std::vector<float> input_tap_;
 };
 

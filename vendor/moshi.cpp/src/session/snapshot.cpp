@@ -7,7 +7,7 @@ namespace moshi {
 namespace {
 
 constexpr char kMagic[8] = {'M', 'O', 'S', 'H', 'I', 'S', 'N', 'P'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 struct Header {
     char magic[8];
@@ -18,6 +18,8 @@ struct Header {
     uint64_t seed;
     float temperature, text_temperature;
     int32_t top_k, text_top_k;
+    int32_t forced_text;
+    int32_t reserved; // zero
     int64_t position, encoded, decoded;
     uint64_t checksum; // of everything, itself taken as zero
 };
@@ -82,6 +84,7 @@ std::vector<uint8_t> Session::save() const {
     h.text_temperature = params_.text_temperature;
     h.top_k = params_.top_k;
     h.text_top_k = params_.text_top_k;
+    h.forced_text = forced_text_;
     h.position = lm_.position();
     h.encoded = mimi_ ? mimi_->encoded() : 0;
     h.decoded = mimi_ ? mimi_->decoded() : 0;
@@ -117,6 +120,9 @@ void Session::restore(const void * data, size_t size) {
         fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: %zu bytes of state do not fit its position %lld", in.left(),
              (long long) h.position);
     }
+    if (!can_be_forced(h.forced_text)) {
+        fail(MOSHI_ERROR_FORMAT, "the snapshot is damaged: it forces the text token %d", h.forced_text);
+    }
     BlobReader parts = in; // each repeats its position
     bool consistent = parts.value<int64_t>() == h.position;
     parts.take(lm_.snapshot_bytes(h.position) - sizeof(int64_t));
@@ -126,6 +132,7 @@ void Session::restore(const void * data, size_t size) {
     }
     set_sampling({h.temperature, h.top_k}, {h.text_temperature, h.text_top_k});
     params_.seed = h.seed;
+    forced_text_ = h.forced_text;
     ring_ = ring;
     lm_.restore(in);
     if (mimi_) {

@@ -31,6 +31,7 @@ public:
 
     int n_out() const { return config_.personaplex() ? config_.n_q : config_.dep_q; }
     int64_t offset() const { return offset_; }
+    bool computes_next() const { return !fork_ || offset_ > 0; } // the fork's first call computes nothing
     int n_streams() const { return 1 + config_.n_q; }
     int length() const { return length_; }
     const std::vector<int32_t> & tokens() const { return tokens_; } // [stream][slot]
