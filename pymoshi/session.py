@@ -140,6 +140,21 @@ class Session:
             return None
         return int(tokens[0]), tokens[1:]
 
+    def force_text(self, token: int | None) -> None:
+        """Experimental: the text token of the next frame is this one instead of a sample, and the voice follows it.
+
+        token: 0 to text_card - 1; None takes back what was to be forced. One token a frame, so this is called before
+        every step that shall be forced; `pymoshi.forced_text` lays out text as tokens. Nothing else changes: later
+        frames draw the random numbers that they would have drawn. Snapshots and forks keep a token that waits.
+        `Frame.text_token` shows it when its audio comes, after the delays: with Moshi's, one frame later.
+
+        How well the model says what it is made to write is up to the model. Against its own mind it may mumble.
+
+        Raises InputError, StateError (closed, or in use by another thread).
+        """
+        top = self.model.info.text_card - 1
+        self._native.force_text(TOKEN_NONE if token is None else int(whole("token", token, 0, top)))
+
     def run(self, frames: Iterable[ArrayLike]) -> Iterator[Frame]:
         """`step` for each of `frames`, as they come."""
         for pcm in frames:

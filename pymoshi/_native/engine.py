@@ -245,6 +245,10 @@ class NativeSession(Handle):
         with self.use() as session:
             check(lib().moshi_session_set_seed(session, seed))
 
+    def force_text(self, token: int) -> None:
+        with self.use() as session:
+            check(lib().moshi_session_force_text(session, token))
+
     def offset(self) -> int:
         with self.use() as session:
             return int(lib().moshi_session_offset(session))
