@@ -74,11 +74,11 @@ class PortStats:
     xruns: int = 0
     """What the device's driver reported, in either direction."""
     trimmed: int = 0
-    """Samples (24 kHz) that a sink left out to keep its queue short."""
+    """Samples at 24 kHz that a sink left out to keep its queue short."""
     latency: float = 0.0
     """Seconds between the port and the air: driver, device, resampler."""
     lost: bool = False
-    """The device is away now; the port looks for it, and gives or takes silence meanwhile."""
+    """The device is away now; the port looks for it. A source returns None meanwhile, a sink takes and forgets."""
     detail: str = ""
     """What happened last, for a person: "the microphone was unplugged", "the microphone came back"."""
 
