@@ -115,7 +115,7 @@ class Playout:
         return np.concatenate([np.delete(pieces, out, axis=0).ravel(), pcm[pieces.size :]])
 
     def queued(self) -> int:
-        return round((self._level() + self._resampler.lag) * SAMPLE_RATE)
+        return (self._ring.written - max(self._ring.consumed, self._clear_to)) * SAMPLE_RATE // self.rate
 
     def clear(self) -> None:
         self._clear_to = self._ring.written

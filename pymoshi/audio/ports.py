@@ -19,7 +19,11 @@ class EndOfAudio(Exception):
 
 @runtime_checkable
 class AudioSource(Protocol):
-    """What the model hears. One thread reads."""
+    """What the model hears. One thread reads.
+
+    A source may have an attribute `paced`: False says that it gives its sound as fast as it is asked for it, so that
+    nothing is ever late (a file); it is taken as True.
+    """
 
     def read(self, n: int, timeout: float) -> Samples | None:
         """Exactly n samples, float32 [n], waiting at most `timeout` seconds; None if they are not there by then.

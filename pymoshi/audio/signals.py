@@ -19,13 +19,14 @@ class ArraySource:
 
     pcm: float [n], 24 kHz mono in [-1, 1].
     paced: whether it arrives in real time, from the first `read` on, as a microphone's would; else at once, when asked.
+    tail: seconds of silence after it, for the answer.
     """
 
-    def __init__(self, pcm: ArrayLike, *, paced: bool = False, clock: Clock | None = None) -> None:
-        self._pcm = arrays.samples(pcm)
+    def __init__(self, pcm: ArrayLike, *, paced: bool = False, tail: float = 0.0, clock: Clock | None = None) -> None:
+        self._pcm = np.pad(arrays.samples(pcm), (0, round(tail * files.SAMPLE_RATE)))
         self._at = 0
         self._clock = clock or SystemClock()
-        self._paced = paced
+        self.paced = paced
         self._started: float | None = None
 
     def _arrived(self) -> int:
@@ -37,7 +38,7 @@ class ArraySource:
     def read(self, n: int, timeout: float) -> Samples | None:
         if self._at >= self._pcm.size:
             raise EndOfAudio
-        if self._paced:
+        if self.paced:
             if self._started is None:
                 self._started = self._clock.now()
             due = self._started + (self._at + n) / files.SAMPLE_RATE - self._clock.now()
@@ -51,7 +52,7 @@ class ArraySource:
         return block
 
     def pending(self) -> int:
-        return max(0, self._arrived() - self._at) if self._paced and self._at < self._pcm.size else 0
+        return max(0, self._arrived() - self._at) if self.paced and self._at < self._pcm.size else 0
 
     def skip(self, n: int) -> int:
         skipped = min(n, self.pending())
@@ -65,8 +66,8 @@ class ArraySource:
 class FileSource(ArraySource):
     """A sound file as a source. Raises AudioFileError as `files.read` does."""
 
-    def __init__(self, path: str | Path, *, paced: bool = False, clock: Clock | None = None) -> None:
-        super().__init__(files.read(path), paced=paced, clock=clock)
+    def __init__(self, path: str | Path, *, paced: bool = False, tail: float = 0.0, clock: Clock | None = None) -> None:
+        super().__init__(files.read(path), paced=paced, tail=tail, clock=clock)
 
 
 class NullSink:

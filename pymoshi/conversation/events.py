@@ -45,7 +45,9 @@ class FrameRecord:
     heard: NDArray[np.float32]
     """What the model was given, [1920]: after echo cancelling and muting."""
     said: NDArray[np.float32]
-    """What was handed to the sink, [1920], before the volume: the model's voice, or silence while interrupted."""
+    """The model's voice, [1920], before the volume."""
+    silenced: bool
+    """The sink was given silence instead: the model was interrupted, and has not stopped yet. See `played`."""
     text: str
     text_token: int | None
     """None while the delays fill."""
@@ -74,13 +76,18 @@ class FrameRecord:
     """Of the sink, so far; and the source's overruns."""
     overruns: int
     user_db: float
-    """RMS of `heard` in dBFS, -120 for digital silence; and of `said`."""
+    """RMS of `heard` in dBFS, -120 for digital silence; and of `played`."""
     model_db: float
 
     @property
     def time(self) -> float:
         """Seconds of conversation at this frame's begin."""
         return self.index * FRAME_SECONDS
+
+    @property
+    def played(self) -> NDArray[np.float32]:
+        """What was handed to the sink, [1920], before the volume."""
+        return np.zeros_like(self.said) if self.silenced else self.said
 
 
 @dataclass(frozen=True, slots=True)
