@@ -73,7 +73,7 @@ class ReplayFrame:
     codes: NDArray[np.int32]
     user_codes: NDArray[np.int32]
     said: int
-    """CRC-32 of the samples that were handed to the speaker."""
+    """CRC-32 of the model's voice, its samples as little-endian float32."""
     milliseconds: tuple[float, ...]
     """encode, language model, decode, all of the step, backlog: for whoever looks for the reason of a stutter."""
 

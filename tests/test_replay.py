@@ -24,9 +24,9 @@ FRAMES = 30
 
 def record_of(frame: Frame, heard: NDArray[np.float32], forced: int | None = None) -> FrameRecord:
     return FrameRecord(
-        index=frame.index, heard=heard, said=frame.audio, text=frame.text, text_token=frame.text_token,
-        codes=frame.codes, user_codes=frame.user_codes, forced_text=forced, encode_ms=1, lm_ms=2, decode_ms=3,
-        step_ms=6, wait_ms=0, late=False, backlog_ms=0, queued_ms=80, shed_ms=0, underruns=0, overruns=0, user_db=-20,
+        index=frame.index, heard=heard, said=frame.audio, silenced=False, text=frame.text,
+        text_token=frame.text_token, codes=frame.codes, user_codes=frame.user_codes, forced_text=forced,
+        encode_ms=1, lm_ms=2, decode_ms=3, step_ms=6, wait_ms=0, late=False, backlog_ms=0, queued_ms=80, shed_ms=0, underruns=0, overruns=0, user_db=-20,
         model_db=-20,
     )  # fmt: skip
 
@@ -76,6 +76,21 @@ def test_sampling_that_changed_in_the_middle_changes_again(talk: Talk, model: py
             session.set_sampling(temperature=0.1, text_temperature=0)
 
     assert replay(talk(cool), model).equal
+
+
+def test_forced_text_is_forced_again(model: pymoshi.Model, speech: NDArray[np.float32], tmp_path: Path) -> None:
+    path = tmp_path / "talk.replay"
+    with model.session(seed=7) as session, ReplayWriter(path, session) as out:
+        for index in range(FRAMES):
+            heard = speech[index * 1920 : (index + 1) * 1920]
+            forced = 40 + index if 10 <= index < 20 else None
+            session.force_text(forced)
+            out.add(record_of(session.step(heard), heard, forced))
+    result = replay(path, model)
+    assert result.equal, result
+    with BundleReader(path) as bundle:
+        tokens = [entry.text_token for entry in bundle.entries() if not isinstance(entry, dict)]
+    assert set(range(40 + 10, 40 + 20)) <= set(tokens)
 
 
 def test_other_sound_in_one_frame_is_found(talk: Talk, model: pymoshi.Model, tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""The conversation as lines: what the model says on stdout, all else on stderr. For logs, pipes and screen readers."""
+
+from typing import Self
+
+from pymoshi.cli.console import say
+from pymoshi.cli.view import Picture
+from pymoshi.conversation.events import (
+    Ended,
+    Event,
+    FrameDone,
+    Notice,
+    Progress,
+    SpeechEnded,
+    State,
+    StateChanged,
+    TextPiece,
+)
+from pymoshi.dialogue import printable
+from pymoshi.transcript import Lines, clock
+
+_QUIET = (State.LISTENING, State.SPEAKING)
+"""States that change with every turn; the lines themselves tell of them."""
+
+
+class LineView:
+    """Prints a line when it is complete. A context manager."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self._lines = Lines()
+
+    def handle(self, event: Event) -> None:
+        """The next event."""
+        before = self.picture.state
+        self.picture.take(event)
+        match event:
+            case TextPiece(time, text):
+                self._print(self._lines.add(time, text))
+            case FrameDone(time, record) if not record.text:
+                self._print(self._lines.add(time, ""))
+            case SpeechEnded(time, "user", seconds):
+                say(f"[{clock(max(0.0, time - seconds))}] you spoke {seconds:.1f} s")
+            case StateChanged(_, state, detail) if state not in _QUIET and state is not before:
+                what = f"{state.value.replace('_', ' ')}{': ' + printable(detail) if detail else ''}"
+                say(f"[{clock(self.picture.time)}] {what}")
+            case Notice(time, level, text):
+                say(f"[{clock(time)}] {'warning: ' if level == 'warning' else ''}{printable(text)}")
+            case Progress() | Ended():
+                pass
+
+    def _print(self, line: str | None) -> None:
+        if line is not None:
+            print(line, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._print(self._lines.flush())
