@@ -12,7 +12,7 @@ is done: the system may keep written data in memory for half a minute.
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import soundfile
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from pymoshi.audio.files import SAMPLE_RATE, WRITABLE, check_writable
 from pymoshi.errors import AudioFileError, InputError
+
+if TYPE_CHECKING:
+    from pymoshi.conversation.events import FrameRecord
 
 LONGEST_SECONDS: Final = 12 * 3600
 """A WAV file cannot hold 13 hours, and `pymoshi.audio.files` reads 12."""
@@ -76,6 +79,10 @@ class Recording:
                 self._state_length()
         except (soundfile.SoundFileError, OSError) as error:
             raise AudioFileError(f"{self.path} cannot be written: {_reason(error)}") from error
+
+    def add(self, record: "FrameRecord") -> None:
+        """The next frame of a conversation: what the model heard, and what was played. Raises AudioFileError."""
+        self.write(record.heard, record.played)
 
     def _state_length(self) -> None:
         """Writes the length so far into the header, where libsndfile has left room for it."""

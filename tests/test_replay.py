@@ -13,23 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 import pymoshi
-from pymoshi.conversation.events import FrameRecord
+from frames import record_of
 from pymoshi.replay import ReplayWriter, read_head, replay
 from pymoshi.replay_file import MAGIC, BundleReader, BundleWriter
 from pymoshi.session import Frame
 from pymoshi.voices import Voice
 
 FRAMES = 30
-
-
-def record_of(frame: Frame, heard: NDArray[np.float32], forced: int | None = None) -> FrameRecord:
-    return FrameRecord(
-        index=frame.index, heard=heard, said=frame.audio, silenced=False, text=frame.text,
-        text_token=frame.text_token, codes=frame.codes, user_codes=frame.user_codes, forced_text=forced,
-        encode_ms=1, lm_ms=2, decode_ms=3, step_ms=6, wait_ms=0, late=False, backlog_ms=0, queued_ms=80, shed_ms=0,
-        underruns=0, overruns=0, user_db=-20,
-        model_db=-20,
-    )  # fmt: skip
 
 
 Talk = Callable[..., Path]

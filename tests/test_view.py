@@ -3,11 +3,12 @@
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
-import numpy as np
 import pytest
 from rich.console import Console
 
+from frames import made_up_record
 from pymoshi.cli.view import Picture
 from pymoshi.cli.view_json import JsonView, as_json
 from pymoshi.cli.view_lines import LineView
@@ -16,7 +17,6 @@ from pymoshi.conversation.events import (
     Ended,
     Event,
     FrameDone,
-    FrameRecord,
     Notice,
     Progress,
     SpeechEnded,
@@ -27,12 +27,10 @@ from pymoshi.conversation.events import (
 )
 
 
-def frame(index: int, *, text: str = "", late: bool = False, step_ms: float = 62, user_db: float = -20) -> FrameDone:
-    record = FrameRecord(
-        index=index, heard=np.zeros(1920, np.float32), said=np.zeros(1920, np.float32), silenced=False, text=text,
-        text_token=3, codes=np.arange(8, dtype=np.int32), user_codes=np.arange(8, dtype=np.int32), forced_text=None,
-        encode_ms=12, lm_ms=38, decode_ms=11, step_ms=step_ms, wait_ms=18, late=late, backlog_ms=0, queued_ms=80,
-        shed_ms=80.0 if late else 0.0, underruns=2, overruns=1, user_db=user_db, model_db=-30,
+def frame(index: int, *, text: str = "", late: bool = False, user_db: float = -20) -> FrameDone:
+    record = replace(
+        made_up_record(index), text=text, late=late, shed_ms=80.0 if late else 0.0, underruns=2, overruns=1,
+        user_db=user_db,
     )  # fmt: skip
     return FrameDone(record.time, record)
 
