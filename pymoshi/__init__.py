@@ -5,11 +5,15 @@
         frame = session.step(pcm)      # float32[1920], 24 kHz mono in [-1, 1]
         frame.audio, frame.text        # 80 ms of the model's voice, and what it says
 
+    with pymoshi.Conversation("demo") as conversation:      # microphone and speaker
+        for event in conversation: ...
+
 `model.mimi` is the codec alone. Errors are those of `pymoshi.errors`, all under `PymoshiError`. Messages go to the
 logger "pymoshi".
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from pymoshi.errors import (
     AudioDeviceError,
@@ -40,6 +44,9 @@ from pymoshi.session import Frame, Session
 from pymoshi.snapshot import Snapshot
 from pymoshi.text import Tokenizer
 
+if TYPE_CHECKING:
+    from pymoshi.conversation import Conversation
+
 try:
     __version__ = version("pymoshi")
 except PackageNotFoundError:  # run from a source tree that is not installed
@@ -50,6 +57,7 @@ __all__ = [
     "AudioFileError",
     "Cancelled",
     "ChecksumError",
+    "Conversation",
     "Device",
     "DeviceError",
     "DiskSpaceError",
@@ -80,3 +88,12 @@ __all__ = [
     "devices",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Conversations bring sound and threads with them; who only computes does not wait for those."""
+    if name == "Conversation":
+        from pymoshi.conversation import Conversation
+
+        return Conversation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
