@@ -55,7 +55,8 @@ class RecordedUser:
     """
 
     def __init__(self, *, paced: bool = False, clock: Clock | None = None) -> None:
-        self._clock = (clock or SystemClock()) if paced else None
+        self.paced = paced
+        self._clock = clock or SystemClock()
         self._started: float | None = None
         self._lines, self._pcm = load()
         self._saying: Samples = np.zeros(0, np.float32)
@@ -83,7 +84,7 @@ class RecordedUser:
 
     def _wait(self, n: int, timeout: float) -> bool:
         """Whether n more samples have arrived, if need be after `timeout` seconds."""
-        if self._clock is None:
+        if not self.paced:
             return True
         if self._started is None:
             self._started = self._clock.now()
@@ -115,14 +116,17 @@ class RecordedUser:
         """Nothing to give back."""
 
     def _cue(self, line: Line) -> bool:
-        if self._quiet > _PATIENCE or self._speaking > _LONGEST_TURN:
+        if self._lost_patience():
             return True
         if line.when == "speaking":
             return self._speaking >= line.seconds and self._quiet == 0
         return self._answered and self._quiet >= line.seconds
 
     def _done(self) -> bool:
-        return (self._answered and self._quiet >= _FAREWELL) or max(self._quiet, self._speaking) > _PATIENCE
+        return self._lost_patience() or (self._answered and self._quiet >= _FAREWELL)
+
+    def _lost_patience(self) -> bool:
+        return self._quiet > _PATIENCE or self._speaking > _LONGEST_TURN
 
     def _begin(self, line: Line) -> None:
         start, end = round(line.start * _RATE), round(line.end * _RATE)
