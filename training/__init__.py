@@ -1,0 +1,1 @@
+"""How the bundled demo model is made: python -m training. See README.md here."""

@@ -1,0 +1,226 @@
+"""The rules of the demo's conversation, and dialogues that follow them: what the language model learns.
+
+A line is always the same codes, silence is one column of codes, so a dialogue is pasted together from the codes of the
+lines. The next line is a function of the last one, which the model can still see.
+"""
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training import codec
+from training.audio import FRAME, Mask, Sound
+from training.script import CYCLE, FIRST, LINES, LONG_LINE, NUDGE_LINES, RESUME_LINE, WELCOME
+from training.vocabulary import EPAD, PAD
+
+Codes = NDArray[np.int64]
+Random = np.random.Generator
+
+TAIL = 2  # frames after a line until its sound has died away
+
+# All in frames of 80 ms.
+GREET_AFTER = 6
+ANSWER_AFTER = 8  # silent frames that end the user's turn
+SHORTEST_TURN = 3  # speaking frames; less is a cough
+LONG_TURN = 90  # speaking frames
+CUT_WINDOW, CUT_COUNT = 6, 4  # so many speaking frames of so many end a line
+NUDGE_AFTER = (75, 110)  # silent frames
+FORGET_AFTER = 14  # silent frames after which a cough is forgotten
+
+
+@dataclass(frozen=True)
+class Assets:
+    """The lines as the model must produce them."""
+
+    codes: list[Codes]
+    """[CODEBOOKS, frames] of each line."""
+    texts: list[Codes]
+    """[frames] of each line: pieces where a word begins, EPAD before a word after a pause, else PAD."""
+    sounds: list[Sound]
+    """[frames * FRAME] of each line."""
+    silence: Codes
+    """[CODEBOOKS]"""
+
+
+@torch.no_grad()
+def encode(model: Any, sound: Sound) -> Codes:
+    """[samples] -> [CODEBOOKS, frames]"""
+    return np.asarray(model.encode(torch.as_tensor(sound)[None, None])[0].numpy(), np.int64)
+
+
+def make_assets(codec_path: Path, lines: Path, tokenizer: Path, target: Path) -> None:
+    """Writes assets.pkl."""
+    import sentencepiece
+
+    model, content = codec.load(codec_path), np.load(lines)
+    pieces = sentencepiece.SentencePieceProcessor(str(tokenizer))
+    codes, texts, sounds = [], [], []
+    for number, text in enumerate(LINES):
+        sound = content[f"sound{number}"]
+        n = -(-len(sound) // FRAME) + TAIL
+        sound = np.pad(sound, (0, n * FRAME - len(sound)))
+        codes.append(encode(model, np.pad(sound, (FRAME * 26, FRAME)))[:, 26 : 26 + n])
+        texts.append(_laid_out(text, content[f"words{number}"], n, pieces))
+        sounds.append(sound)
+    silence = encode(model, np.zeros(FRAME * 60, np.float32))[:, -1]
+    target.write_bytes(pickle.dumps(Assets(codes, texts, sounds, silence)))
+
+
+def _laid_out(text: str, times: NDArray[np.float32], n: int, pieces: Any) -> Codes:
+    row, free = np.full(n, PAD), 0
+    for word, (start, _end) in zip(text.split(), times, strict=True):
+        place = max(free, int(max(start, 0) * 12.5))
+        if place > free and row[place - 1] == PAD:
+            row[place - 1] = EPAD
+        for piece in pieces.encode(word):
+            if place < n:
+                row[place] = piece
+                place += 1
+        free = place
+    return row
+
+
+@dataclass
+class Dialogue:
+    """The assistant's side of a conversation."""
+
+    text: Codes
+    """[T]"""
+    codes: Codes
+    """[CODEBOOKS, T]"""
+    said: list[tuple[int, int, int]] = field(default_factory=list)
+    """(first frame, line, frames of it that were said)"""
+
+
+class Assistant:
+    """Plays the rules, frame by frame."""
+
+    def __init__(self, assets: Assets, draw: Random, last: int, greet: bool) -> None:
+        self._assets, self._draw = assets, draw
+        self._last = last
+        self._to_greet = greet
+        self._line: int | None = None
+        self._place = 0
+        self._queue: list[int] = []
+        self._unfinished: int | None = None
+        self._resumed = False
+        self._silent = 99
+        self._quiet = 0
+        self._turn = 0
+        self._nudges = 0
+        self._recent = [False] * CUT_WINDOW
+        self._patience = self._draw_patience()
+
+    def _draw_patience(self) -> int:
+        return ANSWER_AFTER + int(self._draw.integers(0, 2))
+
+    def hear(self, frame: int, speaks: bool) -> list[int]:
+        """Takes the user's next frame; returns lines to begin with the next one, if any."""
+        self._recent = [*self._recent[1:], speaks]
+        if speaks:
+            self._silent = self._quiet = 0
+            self._turn += 1
+        else:
+            self._silent += 1
+            self._quiet += 1
+        if self._silent == FORGET_AFTER and 0 < self._turn < SHORTEST_TURN:
+            self._turn = 0
+        if self._line is not None:
+            return []
+        return self._begin(frame)
+
+    def _begin(self, frame: int) -> list[int]:
+        answer = self._turn >= SHORTEST_TURN and self._silent >= self._patience
+        if self._to_greet:
+            if not (answer or (frame >= GREET_AFTER and self._turn == 0)):
+                return []
+            self._to_greet = False
+            lines = list(range(len(WELCOME)))
+        elif answer:
+            lines = self._answer()
+        elif self._turn == 0 and self._nudges < 2 and self._quiet >= NUDGE_AFTER[self._nudges] and frame > 40:
+            lines = [NUDGE_LINES[self._nudges]]
+            self._nudges += 1
+        else:
+            return []
+        if answer:
+            self._nudges = 0
+        self._turn = 0
+        self._patience = self._draw_patience()
+        return lines
+
+    def _answer(self) -> list[int]:
+        if self._unfinished is not None:
+            self._last, self._unfinished, self._resumed = self._unfinished, None, True
+            return [RESUME_LINE, self._last]
+        self._last = FIRST + (self._last + 1 - FIRST) % len(CYCLE)
+        self._resumed = False
+        return [LONG_LINE, self._last] if self._turn >= LONG_TURN else [self._last]
+
+    def start(self, lines: list[int]) -> None:
+        self._line, self._place, self._queue = lines[0], 0, lines[1:]
+
+    @property
+    def line(self) -> int | None:
+        return self._line
+
+    def interrupted(self) -> bool:
+        """Whether the user has begun to speak into this line, which then ends. It is taken up again once."""
+        if sum(self._recent) < CUT_COUNT or self._line is None:
+            return False
+        target = self._queue[-1] if self._queue else self._line
+        left = len(self._assets.texts[self._line]) - self._place
+        if FIRST <= target < FIRST + len(CYCLE) and (left > 4 or self._queue) and not self._resumed:
+            self._unfinished = target
+        self._line, self._queue = None, []
+        return True
+
+    def speak(self) -> tuple[int, Codes, bool]:
+        """The line's next frame: (text token, [CODEBOOKS], whether another line begins with the frame after it)."""
+        assert self._line is not None
+        token = int(self._assets.texts[self._line][self._place])
+        column = self._assets.codes[self._line][:, self._place]
+        self._place += 1
+        begins = False
+        if self._place == len(self._assets.texts[self._line]):
+            self._line = None
+            self._quiet = 0
+            if self._queue:
+                self._line, self._queue, self._place, begins = self._queue[0], self._queue[1:], 0, True
+        return token, column, begins
+
+
+def play(speaks: Mask, assets: Assets, draw: Random, last: int = FIRST - 1, greet: bool = True) -> Dialogue:
+    """The assistant's answer to a user who speaks in those frames. `last`: the line before the first answer."""
+    n = len(speaks)
+    made = Dialogue(np.full(n, PAD), np.repeat(assets.silence[:, None], n, 1))
+    assistant = Assistant(assets, draw, last, greet)
+    for frame in range(n):
+        lines = assistant.hear(frame, bool(speaks[frame]))
+        if assistant.line is not None:
+            if not assistant.interrupted():
+                said = made.said[-1]
+                made.said[-1] = (said[0], said[1], said[2] + 1)
+                made.text[frame], made.codes[:, frame], begins = assistant.speak()
+                if begins and assistant.line is not None:
+                    made.said.append((frame + 1, assistant.line, 0))
+        elif lines:
+            made.text[frame] = EPAD  # one frame ahead of the line
+            assistant.start(lines)
+            made.said.append((frame + 1, lines[0], 0))
+    return made
+
+
+def sound_of(dialogue: Dialogue, assets: Assets) -> Sound:
+    """What the assistant's loudspeaker plays, from the lines' original sound."""
+    sound = np.zeros(len(dialogue.text) * FRAME + FRAME, np.float32)
+    for frame, line, n in dialogue.said:
+        part = assets.sounds[line][: n * FRAME]
+        part = part[: len(sound) - frame * FRAME]
+        sound[frame * FRAME : frame * FRAME + len(part)] += part
+    return sound[: len(dialogue.text) * FRAME]

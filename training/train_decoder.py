@@ -1,0 +1,101 @@
+"""Second stage: the codec's voice. The decoder learns the very sound of the lines, from codes that stay.
+
+It hears what the language model will emit: lines between silences, lines cut short, a wrong code now and then.
+"""
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import codec
+from training.audio import FRAME
+from training.dialogue import Assets
+
+log = logging.getLogger("training")
+
+BATCH, FRAMES, WARM_UP = 4, 24, 4  # frames of a crop, of which the first have no past and do not count
+FADE = 960  # samples: how a line that was cut short dies away
+WRONG = 0.01  # of the codes, fewer of the first three codebooks
+RATE_OF_LEARNING = 1.5e-3
+IN_FULL_PRECISION = 0.25  # of the steps, at the end
+
+
+class Speech:
+    """Crops of the assistant's side of conversations."""
+
+    def __init__(self, assets: Assets, seed: int) -> None:
+        self._assets = assets
+        self._draw = np.random.default_rng(seed)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """(codes [BATCH, CODEBOOKS, FRAMES], sound [BATCH, FRAMES * FRAME])"""
+        codes, sounds = zip(*(self._crop() for _ in range(BATCH)), strict=True)
+        made = torch.tensor(np.stack(codes))
+        slip = torch.rand(made.shape) < WRONG
+        slip[:, :3] &= torch.rand(slip[:, :3].shape) < 0.2
+        made[slip] = torch.randint(0, codec.CARD, (int(slip.sum()),))
+        return made, torch.tensor(np.stack(sounds))
+
+    def _crop(self) -> tuple[np.ndarray, np.ndarray]:
+        draw, assets = self._draw, self._assets
+        codes = np.repeat(assets.silence[:, None], FRAMES, 1)
+        sound = np.zeros((FRAMES + 1) * FRAME, np.float32)
+        place = -int(draw.integers(0, 100)) if draw.random() < 0.8 else int(draw.integers(0, 12))
+        while place < FRAMES:
+            line = int(draw.integers(len(assets.codes)))
+            n = assets.codes[line].shape[1]
+            said = int(draw.integers(3, n)) if draw.random() < 0.2 else n
+            begin, end = max(place, 0), min(place + said, FRAMES)
+            if end > begin:
+                codes[:, begin:end] = assets.codes[line][:, begin - place : end - place]
+                part = _faded(assets.sounds[line], said)
+                stop = min(place * FRAME + len(part), len(sound))
+                sound[begin * FRAME : stop] += part[(begin - place) * FRAME : stop - place * FRAME]
+            place += said + (int(draw.integers(1, 16)) if draw.random() < 0.8 else 0)
+        return codes, sound[: FRAMES * FRAME]
+
+
+def _faded(sound: np.ndarray, frames: int) -> np.ndarray:
+    """The first frames of a line; what follows them, if anything, dies away."""
+    n = frames * FRAME
+    part = sound[: n + FADE].copy()
+    part[n:] *= np.linspace(1, 0, FADE, dtype=np.float32)[: len(part) - n] ** 2
+    return part
+
+
+def train(target: Path, source: Path, assets: Assets, steps: int, seed: int = 0) -> None:
+    """Writes the codec of `source` with a trained decoder."""
+    torch.manual_seed(seed)
+    model = codec.load(source)
+    decoder, data = codec.Decoder(model), Speech(assets, seed)
+    model.decoder.compile()
+    learning = decoder.learning()
+    optimiser = torch.optim.AdamW(learning, RATE_OF_LEARNING, betas=(0.8, 0.99), weight_decay=1e-4)
+    begin, means = time.monotonic(), dict[str, list[float]]()
+    for step in range(steps):
+        rate = RATE_OF_LEARNING * min(1, (step + 1) / 50) * (0.01 + 0.495 * (1 + math.cos(math.pi * step / steps)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        codes, wanted = data.batch()
+        with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * (1 - IN_FULL_PRECISION)):
+            made = decoder(codes)
+        counted = slice(WARM_UP * FRAME, FRAMES * FRAME)
+        losses = codec.distance(made.float()[:, counted], wanted[:, counted])
+        optimiser.zero_grad()
+        (losses["mel"] + 0.5 * losses["magnitude"] + losses["phase"]).backward()
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimiser.step()
+        for name, value in losses.items():
+            means.setdefault(name, []).append(float(value.detach()))
+        if (step + 1) % 100 == 0:
+            figures = " ".join(f"{name} {np.mean(values):.4f}" for name, values in means.items())
+            log.info("step %d, %.0f s: %s", step + 1, time.monotonic() - begin, figures)
+            means.clear()
+        if (step + 1) % 500 == 0:
+            torch.save(codec.weights(model), target)
+    torch.save(codec.weights(model), target)
