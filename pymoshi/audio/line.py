@@ -61,12 +61,20 @@ class _Turns:
 class Line:
     """Streams that are open, to one device or two. `start` begins, `close` ends; not used again after that.
 
+    latency: seconds that the driver may hold back, about; "low": what it takes to be the least.
+
     Raises AudioDeviceError if one of the devices cannot be opened.
     """
 
     def __init__(
-        self, microphone: AudioDevice | None, speaker: AudioDevice | None, *, clock: Clock | None = None
+        self,
+        microphone: AudioDevice | None,
+        speaker: AudioDevice | None,
+        *,
+        latency: str | float = "low",
+        clock: Clock | None = None,
     ) -> None:
+        self._latency = latency
         self.microphone, self.speaker = microphone, speaker
         self._clock = clock or SystemClock()
         self._capture = Capture()  # until `start`
@@ -113,7 +121,7 @@ class Line:
                         device=_one_or_two([device.index for device in devices]),
                         channels=_one_or_two(channels),
                         dtype="float32",
-                        latency="low",
+                        latency=self._latency,
                         callback=callback,
                     )
                 except (sounddevice.PortAudioError, ValueError) as error:

@@ -27,6 +27,10 @@ log = logging.getLogger("pymoshi")
 _LOOK: Final = 0.1  # s between two looks at a device that is there
 _RETRY: Final = 1.0  # s between two attempts to get it back
 _GIVE_UP: Final = 2.0  # s that `close` waits for a driver that hangs
+_LOST: Final = "Lost"
+_LATENCIES: Final = ("low", 0.05, 0.1)  # s that the device may hold back, in the order in which they are tried
+_TOO_MANY: Final = 5  # xruns within `_WINDOW` s: this machine needs more room
+_WINDOW: Final = 5.0
 
 
 def open_duplex(
@@ -74,6 +78,8 @@ class DeviceStream:
         self._canceller: EchoCanceller | None = None
         self._xruns = 0  # of lines that were closed
         self._detail = ""
+        self._latency = 0  # index of `_LATENCIES`
+        self._counted = (self._clock.now(), 0)  # when xruns were last counted, and how many there were
         self._line: Line | None = None
         self._closing = threading.Event()
 
@@ -86,6 +92,16 @@ class DeviceStream:
         self._watcher = threading.Thread(target=self._watch, name="pymoshi-audio-watch", daemon=True)
         if watched:
             self._watcher.start()
+
+    @property
+    def source(self) -> Self:
+        """What a conversation hears: this object, if it has a microphone."""
+        return self
+
+    @property
+    def sink(self) -> Self:
+        """Where a conversation speaks: this object, if it has a speaker."""
+        return self
 
     # ---- sound ---------------------------------------------------------------------------------------------------
 
@@ -156,12 +172,28 @@ class DeviceStream:
         if line is None:
             self._come_back()
         elif not line.alive:
-            self._detail = f"Lost {_named(line.devices)}; the conversation goes on in silence until it is back."
+            self._detail = f"{_LOST} {_named(line.devices)}; the conversation goes on in silence until it is back."
             log.warning("%s", self._detail)
-            self._xruns += line.xruns
-            self._line = None
-            line.leave()
-            line.close()
+            self._leave(line)
+        elif self._skips(line):
+            self._latency += 1
+            log.info("The sound skips; giving %s more room", _named(line.devices))
+            self._leave(line)
+            self._come_back()
+
+    def _leave(self, line: Line) -> None:
+        self._xruns += line.xruns
+        self._line = None
+        line.leave()
+        line.close()
+
+    def _skips(self, line: Line) -> bool:
+        """Whether sound is missed again and again, and more room could help."""
+        since, before = self._counted
+        if self._clock.now() - since < _WINDOW and line.xruns >= before:
+            return False
+        self._counted = self._clock.now(), line.xruns
+        return line.xruns - before >= _TOO_MANY and self._latency + 1 < len(_LATENCIES)
 
     def _come_back(self) -> None:
         try:
@@ -181,12 +213,15 @@ class DeviceStream:
             log.debug("The sound device is not back: %s", error)
             return
         self._line = line
-        self._detail = f"Sound is back: {_named(line.devices)}."
-        log.info("%s", self._detail)
+        self._counted = self._clock.now(), 0
+        if self._detail.startswith(_LOST):
+            self._detail = f"Sound is back: {_named(line.devices)}."
+            log.info("%s", self._detail)
 
     def _open(self) -> Line:
         found = {way: find_device(way, wish) for way, wish in self._wanted.items()}
-        return Line(found.get(Direction.INPUT), found.get(Direction.OUTPUT), clock=self._clock)
+        microphone, speaker = found.get(Direction.INPUT), found.get(Direction.OUTPUT)
+        return Line(microphone, speaker, latency=_LATENCIES[self._latency], clock=self._clock)
 
     # ---- closing -------------------------------------------------------------------------------------------------
 
