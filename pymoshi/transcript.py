@@ -1,9 +1,8 @@
 """What was said, and when: text pieces of a conversation as frames, words and JSON."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from pymoshi.session import Frame
 from pymoshi.text import Tokenizer
 
 FRAME_SECONDS = 0.08
@@ -19,6 +18,17 @@ class Word:
     end: float
 
 
+class Spoken(Protocol):
+    """What a transcript needs of a frame: a `Frame` has it, and so has a conversation's `FrameRecord`."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def text_token(self) -> int | None: ...
+
+
 class Transcript:
     """Collects the model's text, frame by frame."""
 
@@ -29,7 +39,7 @@ class Transcript:
         self.pieces: list[tuple[float, str]] = []
         """(seconds, text) of the frames that brought text."""
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Spoken) -> None:
         """The next frame."""
         self.tokens.append(frame.text_token)
         if frame.text:

@@ -28,8 +28,13 @@ def bar(text: str) -> Iterator[Callable[[float], None]]:
 
 def load_model(name: str, **options: Any) -> Model:
     """`pymoshi.load` with a progress bar. A known model that is not here is offered to whoever can answer."""
+    offer(name)
+    with bar(f"Loading {name}") as show:
+        return load(name, progress=show, **options)
+
+
+def offer(name: str) -> None:
+    """Offers to pull a known model that is not here; to be asked while Ctrl-C still ends everything at once."""
     from pymoshi.cli.pull import offer_to_pull
 
     offer_to_pull(name)
-    with bar(f"Loading {name}") as show:
-        return load(name, progress=show, **options)

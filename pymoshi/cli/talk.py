@@ -1,248 +1,212 @@
-"""`pymoshi talk`: a conversation between files."""
+"""`pymoshi talk`: a conversation with microphone and speaker, or between files."""
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn
 
-import pymoshi
-from pymoshi.audio import files
-from pymoshi.cli.console import bar, load_model, say, stderr
-from pymoshi.cli.output import check_outputs, write_json
-from pymoshi.cli.role import PersonaOption, PromptFileOption, PromptOption, Role, RoleOptions, VoiceOption
-from pymoshi.session import Frame, KvType, Session
-from pymoshi.transcript import Lines, Transcript, clock
+from pymoshi.cli.role import PersonaOption, PromptFileOption, PromptOption, RoleOptions, VoiceOption
+from pymoshi.cli.talk_minutes import Outputs
+from pymoshi.cli.talk_options import ModelOptions, TalkOptions, checked_kv_type
+from pymoshi.errors import InputError
+
+_LIVE = "Live conversation"
+_FILES = "Between files, as fast as it goes"
+_KEPT = "What is kept"
+_ROLE = "Who the model is"
+_MODEL = "Model"
 
 
 def talk_command(
-    source: Annotated[Path, typer.Option("--input", "-i", help="What the model hears: WAV, FLAC, OGG, MP3, any rate.")],
-    target: Annotated[Path, typer.Option("--output", "-o", help="What it says, as long as the input: .wav or .flac.")],
-    transcript: Annotated[Path | None, typer.Option(help="Write words, times and statistics as JSON.")] = None,
+    input_device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="Microphone: a number, a name or part of it of `pymoshi devices --audio`; file:PATH or null instead "
+            "of one. (default: the remembered or the system's)",
+            rich_help_panel=_LIVE,
+        ),
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Speaker, likewise.", rich_help_panel=_LIVE)
+    ] = None,
+    echo_cancel: Annotated[
+        bool,
+        typer.Option(
+            "--echo-cancel/--no-echo-cancel",
+            help="Keep the model from hearing itself through open speakers.",
+            rich_help_panel=_LIVE,
+        ),
+    ] = True,
+    headphones: Annotated[
+        bool, typer.Option("--headphones", help="Nothing to cancel: as --no-echo-cancel.", rich_help_panel=_LIVE)
+    ] = False,
+    push_to_talk: Annotated[
+        bool,
+        typer.Option(
+            "--push-to-talk",
+            help="The microphone is off until you press space, and off again when you press it once more.",
+            rich_help_panel=_LIVE,
+        ),
+    ] = False,
+    volume: Annotated[
+        float | None, typer.Option(help="Of the model's voice, 0 to 4. (default: 1)", rich_help_panel=_LIVE)
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines instead of a picture of the conversation.", rich_help_panel=_LIVE)
+    ] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", "-i", help="What the model hears: WAV, FLAC, OGG, MP3, any rate.", rich_help_panel=_FILES
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="What it says, as long as the input: .wav or .flac.", rich_help_panel=_FILES
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Record both: you on the left, the model on the right; .wav or .flac.",
+            rich_help_panel=_KEPT,
+        ),
+    ] = None,
+    transcript: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Who spoke when, and the model's words: .txt, .srt, .vtt, or .json with all details.",
+            rich_help_panel=_KEPT,
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="All that decided how it went, for `pymoshi replay FILE`. It holds your voice as it was heard.",
+            rich_help_panel=_KEPT,
+        ),
+    ] = None,
     output_text: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a JSON list with one piece of text a frame, as NVIDIA's script does."),
+        typer.Option(
+            metavar="FILE",
+            help="Write a JSON list with one piece of text a frame, as NVIDIA's script does.",
+            rich_help_panel=_KEPT,
+        ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Model: a name, a folder or a .gguf file.")] = "demo",
+    json: Annotated[
+        bool, typer.Option("--json", help="Write events to stdout, a line of JSON each.", rich_help_panel=_KEPT)
+    ] = False,
     voice: VoiceOption = None,
     prompt: PromptOption = None,
     prompt_file: PromptFileOption = None,
     persona: PersonaOption = None,
-    mimi: Annotated[Path | None, typer.Option(help="Codec to use instead of the one beside the model.")] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Tokenizer to use instead of the one beside the model.")
+    model: Annotated[str, typer.Option(help="A name, a folder or a .gguf file.", rich_help_panel=_MODEL)] = "demo",
+    mimi: Annotated[
+        Path | None, typer.Option(help="Codec to use instead of the one beside the model.", rich_help_panel=_MODEL)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Repeat a conversation. (default: drawn, and reported)")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the voice; 0 is greedy. (default: the model's)")] = None,
-    text_temperature: Annotated[float | None, typer.Option(help="Of the text. (default: the model's)")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Of the voice; 0 is all. (default: the model's)")] = None,
-    text_top_k: Annotated[int | None, typer.Option(help="Of the text. (default: the model's)")] = None,
-    context: Annotated[int | None, typer.Option(help="Memory, in frames of 80 ms. (default: the model's)")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. (default: physical cores)")] = None,
-    device: Annotated[str, typer.Option(help='Device to compute on, see "pymoshi devices".')] = "auto",
-    kv_type: Annotated[str, typer.Option(help="How the memory is stored: f16, f32, bf16 or q8_0.")] = "f16",
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Tokenizer to use instead of the one beside the model.", rich_help_panel=_MODEL)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Repeat a conversation. (default: drawn, and reported)", rich_help_panel=_MODEL),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Of the voice; 0 is greedy. (default: the model's)", rich_help_panel=_MODEL),
+    ] = None,
+    text_temperature: Annotated[
+        float | None, typer.Option(help="Of the text. (default: the model's)", rich_help_panel=_MODEL)
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Of the voice; 0 is all. (default: the model's)", rich_help_panel=_MODEL)
+    ] = None,
+    text_top_k: Annotated[
+        int | None, typer.Option(help="Of the text. (default: the model's)", rich_help_panel=_MODEL)
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Memory, in frames of 80 ms. (default: the model's)", rich_help_panel=_MODEL)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads. (default: physical cores)", rich_help_panel=_MODEL)
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help='Device to compute on, see "pymoshi devices".', rich_help_panel=_MODEL)
+    ] = "auto",
+    kv_type: Annotated[
+        str, typer.Option(help="How the memory is stored: f16, f32, bf16 or q8_0.", rich_help_panel=_MODEL)
+    ] = "f16",
     cache: Annotated[
         bool,
-        typer.Option("--cache/--no-cache", help="Keep voice and prompt ready for the next time; see pymoshi cache."),
+        typer.Option(
+            "--cache/--no-cache",
+            help="Keep voice and prompt ready for the next time; see pymoshi cache.",
+            rich_help_panel=_MODEL,
+        ),
     ] = True,
 ) -> None:
-    """Let the model listen to a recording and record what it says.
+    """Talk with the model: through microphone and speaker, or between files with --input and --output.
 
-    The text appears on stdout as it is said, with its time. Ctrl-C completes the files with what there is.
+    Live, the terminal shows who speaks, what the model says and how the machine keeps up. Keys: m mutes, space talks
+    with --push-to-talk, i interrupts the model, + and - change the volume, q ends. Ctrl-C ends, too, and completes all
+    files.
     """
-    asked = RoleOptions(voice, prompt, prompt_file, persona)
-    asked.check()
-    check_outputs([source], [path for path in (target, transcript, output_text) if path is not None])
-    files.check_writable(target)
-    heard = files.read(source)
-    options: dict[str, Any] = {
+    session: dict[str, Any] = {
         "seed": seed,
         "temperature": temperature,
         "text_temperature": text_temperature,
         "top_k": top_k,
         "text_top_k": text_top_k,
         "context": context,
-        "kv_type": _kv_type(kv_type),
+        "kv_type": checked_kv_type(kv_type),
         "cache": cache,
     }
-    started = time.perf_counter()
-    with load_model(model, device=device, threads=threads, mimi=mimi, tokenizer=tokenizer) as loaded:
-        stats = Stats(load_seconds=time.perf_counter() - started)
-        role = asked.choose(loaded)
-        _tell_of_missing_text(loaded, output_text)
-        with _start(loaded, role, options, stats) as session:
-            said = Transcript(loaded.tokenizer)
-            try:
-                _converse(session, heard, target, said, stats)
-            finally:  # also on Ctrl-C: what was said so far is worth keeping
-                if transcript is not None:
-                    write_json(transcript, _report(session, role, source, target, said, stats))
-                if output_text is not None:
-                    write_json(output_text, said.frame_pieces)
-            say(f"{target}: {clock(heard.size / files.SAMPLE_RATE)} of reply, seed {session.seed}, {stats.speed}")
-
-
-def _tell_of_missing_text(model: pymoshi.Model, output_text: Path | None) -> None:
-    if model.tokenizer is not None:
-        return
-    reason = model.files.missing.get("tokenizer", "no tokenizer")
-    if output_text is not None:
-        raise pymoshi.InputError(f"--output-text needs the model's tokenizer: {reason}.")
-    say(f"It will speak, but its text is not shown: {reason}.")
-
-
-def _start(model: pymoshi.Model, role: Role, options: dict[str, Any], stats: "Stats") -> Session:
-    """A session, told its voice and its prompt behind a progress bar."""
-    started = time.perf_counter()
-    with bar("Preparing voice and prompt") as show:
-        session = model.session(voice=role.voice, prompt=role.prompt, progress=show, **options)
-    stats.start_seconds = time.perf_counter() - started
-    return session
-
-
-def _kv_type(name: str) -> KvType:
-    match name:
-        case "f16" | "f32" | "bf16" | "q8_0":
-            return name
-    raise pymoshi.InputError(f"--kv-type must be f16, f32, bf16 or q8_0, not {name!r}.")
-
-
-@dataclass
-class Stats:
-    """How fast it went."""
-
-    load_seconds: float
-    start_seconds: float = 0.0
-    """Of voice and prompt, mostly."""
-    wall_seconds: float = 0.0
-    complete: bool = False
-    encode_ms: list[float] = field(default_factory=list)
-    lm_ms: list[float] = field(default_factory=list)
-    decode_ms: list[float] = field(default_factory=list)
-
-    def add(self, frame: Frame) -> None:
-        self.encode_ms.append(frame.encode_ms)
-        self.lm_ms.append(frame.lm_ms)
-        self.decode_ms.append(frame.decode_ms)
-
-    @property
-    def audio_seconds(self) -> float:
-        return len(self.lm_ms) * 0.08
-
-    @property
-    def speed(self) -> str:
-        """Seconds of conversation per second."""
-        return f"{self.audio_seconds / max(self.wall_seconds, 1e-9):.2f}x real time"
-
-    def as_json(self) -> dict[str, Any]:
-        spans = {"encode_ms": self.encode_ms, "lm_ms": self.lm_ms, "decode_ms": self.decode_ms}
-        return {
-            "frames": len(self.lm_ms),
-            "audio_seconds": round(self.audio_seconds, 2),
-            "wall_seconds": round(self.wall_seconds, 3),
-            "load_seconds": round(self.load_seconds, 3),
-            "start_seconds": round(self.start_seconds, 3),
-            "realtime_factor": round(self.audio_seconds / max(self.wall_seconds, 1e-9), 3),
-            **{
-                name: {"mean": round(fmean(span), 3), "max": round(max(span), 3)}
-                for name, span in spans.items()
-                if span
-            },
-        }
-
-
-def _converse(session: Session, heard: NDArray[np.float32], target: Path, transcript: Transcript, stats: Stats) -> None:
-    """Frame by frame: the reply goes to the file, its text to stdout and the transcript."""
-    lines = Lines()
-    started = time.perf_counter()
-    with files.AudioWriter(target) as writer, _progress(heard.size) as show:
-        try:
-            for frame in session.run(_frames(heard, session.model.frame_size)):
-                writer.write(frame.audio[: heard.size - writer.samples_written])
-                transcript.add(frame)
-                stats.add(frame)
-                stats.wall_seconds = time.perf_counter() - started
-                _print(lines.add(frame.index * 0.08, frame.text))
-                show(writer.samples_written, stats.speed, lines.current)
-            stats.complete = True
-        finally:
-            _print(lines.flush())
-
-
-def _frames(pcm: NDArray[np.float32], frame_size: int) -> Iterator[NDArray[np.float32]]:
-    """Whole frames, the last one filled up with silence."""
-    for start in range(0, pcm.size, frame_size):
-        frame = pcm[start : start + frame_size]
-        yield frame if frame.size == frame_size else np.pad(frame, (0, frame_size - frame.size))
-
-
-def _print(line: str | None) -> None:
-    if line is not None:
-        print(line, flush=True)
-
-
-@contextmanager
-def _progress(n_samples: int) -> Iterator[Any]:
-    """A bar with the time, the speed and the line that is being said, if stderr is a terminal."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[line]}", markup=False),
+    asked = TalkOptions(
+        ModelOptions(model, device, threads, mimi, tokenizer),
+        RoleOptions(voice, prompt, prompt_file, persona),
+        session,
+        Outputs(record, transcript, output_text, replay),
+        json,
     )
-    with Progress(
-        *columns,
-        console=stderr,
-        transient=True,
-        disable=not stderr.is_terminal,
-        redirect_stderr=False,
-        # Lines of text scroll above the bar where both are on one screen; elsewhere stdout must stay stdout.
-        redirect_stdout=_shares_the_screen(),
-    ) as progress:
-        task = progress.add_task("", total=n_samples, line="")
+    if source is None and target is None:
+        from pymoshi.cli.talk_live import LiveOptions, talk_live
 
-        def show(done: int, speed: str, line: str) -> None:
-            progress.update(task, completed=done, description=f"{clock(done / files.SAMPLE_RATE)} {speed}", line=line)
+        cancel = echo_cancel and not headphones
+        loudness = 1.0 if volume is None else volume
+        talk_live(asked, LiveOptions(input_device, output_device, cancel, plain, push_to_talk, loudness))
+        return
+    from pymoshi.cli.talk_files import talk_between_files
 
-        yield show
-
-
-def _shares_the_screen() -> bool:
-    return sys.stdout.isatty() and stderr.is_terminal
-
-
-def _report(
-    session: Session, role: Role, source: Path, target: Path, transcript: Transcript, stats: Stats
-) -> dict[str, Any]:
-    info = session.model.info
-    return {
-        "format": "pymoshi-transcript-1",
-        "pymoshi": pymoshi.__version__,
-        "model": {
-            "name": session.model.name,
-            "type": info.model_type,
-            "weights": info.weight_type,
-            "fingerprint": f"{info.fingerprint:016x}",
-        },
-        "input": str(source),
-        "output": str(target),
-        "seed": session.seed,
-        "settings": {
-            "voice": role.voice_name,
-            "prompt": role.prompt or "",
-            **session.sampling,
-            "context": session.context,
-            "device": info.device,
-            "threads": info.n_threads,
-        },
-        "complete": stats.complete,
-        **transcript.as_json(),
-        "stats": stats.as_json(),
+    live_only = {
+        "--input-device": input_device is not None,
+        "--output-device": output_device is not None,
+        "--no-echo-cancel": not echo_cancel,
+        "--headphones": headphones,
+        "--push-to-talk": push_to_talk,
+        "--volume": volume is not None,
+        "--plain": plain,
     }
+    _refuse_half(source, target, [name for name, given in live_only.items() if given])
+    assert source is not None
+    assert target is not None
+    talk_between_files(asked, source, target)
+
+
+def _refuse_half(source: Path | None, target: Path | None, live_only: list[str]) -> None:
+    """Both files, and nothing that is about devices. Raises InputError."""
+    if source is None:
+        raise InputError(
+            "--output goes with --input. For a live conversation: --record FILE, or --output-device file:PATH."
+        )
+    if target is None:
+        raise InputError(
+            "--input goes with --output. To let a file speak in a live conversation: --input-device file:PATH."
+        )
+    if live_only:
+        raise InputError(f"Between files there is no {' and no '.join(live_only)}: that is for a live conversation.")

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from pymoshi.conversation.events import (
     SILENCE_DB,
@@ -34,6 +34,10 @@ class View(Protocol):
     def handle(self, event: Event) -> None:
         """The next event."""
         ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
 
 @dataclass(slots=True)

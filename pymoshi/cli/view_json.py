@@ -23,6 +23,10 @@ class JsonView:
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
 
+    def begin(self, details: dict[str, Any]) -> None:
+        """Model and settings, before the first frame."""
+        print(json.dumps({"type": "conversation", "time": 0.0, **details}), flush=True)
+
     def handle(self, event: Event) -> None:
         """The next event."""
         self.picture.take(event)

@@ -9,7 +9,6 @@ from pymoshi.conversation.events import (
     Event,
     FrameDone,
     Notice,
-    Progress,
     SpeechEnded,
     State,
     StateChanged,
@@ -18,8 +17,8 @@ from pymoshi.conversation.events import (
 from pymoshi.dialogue import printable
 from pymoshi.transcript import Lines, clock
 
-_QUIET = (State.LISTENING, State.SPEAKING)
-"""States that change with every turn; the lines themselves tell of them."""
+_UNSAID = (State.LISTENING, State.SPEAKING, State.STOPPING, State.ENDED)
+"""The first two change with every turn, which the lines themselves tell of; the last event tells of the others."""
 
 
 class LineView:
@@ -40,13 +39,13 @@ class LineView:
                 self._print(self._lines.add(time, ""))
             case SpeechEnded(time, "user", seconds):
                 say(f"[{clock(max(0.0, time - seconds))}] you spoke {seconds:.1f} s")
-            case StateChanged(_, state, detail) if state not in _QUIET and state is not before:
+            case StateChanged(_, state, detail) if state not in _UNSAID and state is not before:
                 what = f"{state.value.replace('_', ' ')}{': ' + printable(detail) if detail else ''}"
                 say(f"[{clock(self.picture.time)}] {what}")
             case Notice(time, level, text):
                 say(f"[{clock(time)}] {'warning: ' if level == 'warning' else ''}{printable(text)}")
-            case Progress() | Ended():
-                pass
+            case Ended(time, reason):
+                say(f"[{clock(time)}] ended: {printable(reason)}")
 
     def _print(self, line: str | None) -> None:
         if line is not None:
