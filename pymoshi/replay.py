@@ -83,7 +83,7 @@ class ReplayWriter:
             )
         )
 
-    def close(self, reason: str = "stopped") -> None:
+    def close(self, reason: str = "ended") -> None:
         """Completes the bundle; closing twice is allowed. Raises ReplayError."""
         self._file.finish(reason)
 
@@ -91,7 +91,7 @@ class ReplayWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close("stopped" if kind is None else kind.__name__)
+        self.close("ended" if kind is None else kind.__name__)
 
 
 def resolve_voice(model: "Model", voice: "Voice | str | Path | None", window: Window = "modern") -> Voice | None:
@@ -194,6 +194,8 @@ def model_of(path: str | Path) -> tuple[str, str, int]:
     head = read_head(path)
     match head:
         case {"model": {"name": str(name)}, "device": str(device), "threads": int(threads)} if 1 <= threads <= 1024:
+            if name != Path(name).name or not name.isprintable():  # a bundle must not choose a file of this machine
+                raise ReplayError(f"The replay bundle {path} names no model: {_short(name)!r}. Name it with --model.")
             return name, device, threads
     raise ReplayError(f"The replay bundle {path} is damaged: it does not say which model spoke.")
 
@@ -203,14 +205,14 @@ def replay(
     model: "Model",
     *,
     partial: bool = False,
-    on_frame: "Callable[[Frame], object] | None" = None,
+    on_frame: "Callable[[NDArray[np.float32], Frame], object] | None" = None,
     progress: Callable[[float], bool | None] | None = None,
 ) -> ReplayResult:
     """Runs a conversation again and compares each frame.
 
     model: the one that spoke, loaded on the same kind of device.
     partial: also run a bundle that was cut short, as far as it goes.
-    on_frame: called with each frame of this time, e.g. to hear it.
+    on_frame: called with what was heard then, float32 [frame_size], and the frame of this time, e.g. to listen to it.
     progress: of voice and prompt, as `Model.session` has it.
 
     Raises ReplayError for a bundle that is damaged or cut short, another model or another kind of device; and what
@@ -234,7 +236,7 @@ def replay(
                 _compare(result, entry, frame)
                 result.text += frame.text
                 if on_frame is not None:
-                    on_frame(frame)
+                    on_frame(entry.heard, frame)
         if bundle.tail is None and not partial:
             raise ReplayError(
                 f"{path} was cut short after {result.frames} frames: the conversation that wrote it did not end in an "

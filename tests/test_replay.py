@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import pymoshi
 from frames import record_of
-from pymoshi.replay import ReplayWriter, read_head, replay
+from pymoshi.replay import ReplayWriter, model_of, read_head, replay
 from pymoshi.replay_file import MAGIC, BundleReader, BundleWriter
 from pymoshi.session import Frame
 from pymoshi.voices import Voice
@@ -47,12 +47,12 @@ def talk(model: pymoshi.Model, speech: NDArray[np.float32], tmp_path: Path) -> T
 
 def test_conversation_comes_out_bit_by_bit_the_same(talk: Talk, model: pymoshi.Model) -> None:
     frames: list[Frame] = []
-    result = replay(talk(), model, on_frame=frames.append)
+    result = replay(talk(), model, on_frame=lambda heard, frame: frames.append(frame))
     assert result.equal
     assert result.frames == len(frames) == FRAMES
     assert result.differing == {"user_codes": 0, "text": 0, "codes": 0, "audio": 0}
     assert result.text == "".join(frame.text for frame in frames)
-    assert (result.reason, result.notes) == ("stopped", [])
+    assert (result.reason, result.notes) == ("ended", [])
 
 
 def test_what_the_model_heard_is_kept_to_the_bit(talk: Talk, speech: NDArray[np.float32]) -> None:
@@ -294,3 +294,10 @@ def test_other_files_are_no_bundles(fixtures: Path, tmp_path: Path) -> None:
 def test_bundle_that_cannot_be_written_is_refused_at_once(session: pymoshi.Session, tmp_path: Path) -> None:
     with pytest.raises(pymoshi.ReplayError, match="cannot be written"):
         ReplayWriter(tmp_path / "nowhere" / "a.replay", session)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "", "a\nb"])
+def test_bundle_cannot_choose_a_file_of_this_machine(name: str, talk: Talk) -> None:
+    path = rewrite_head(talk(), lambda head: head | {"model": {"name": name}})
+    with pytest.raises(pymoshi.ReplayError, match="--model"):
+        model_of(path)
