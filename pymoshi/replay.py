@@ -194,7 +194,8 @@ def model_of(path: str | Path) -> tuple[str, str, int]:
     head = read_head(path)
     match head:
         case {"model": {"name": str(name)}, "device": str(device), "threads": int(threads)} if 1 <= threads <= 1024:
-            if name != Path(name).name or not name.isprintable():  # a bundle must not choose a file of this machine
+            # A bundle must not choose a file of this machine.
+            if not name or name != Path(name).name or not name.isprintable():
                 raise ReplayError(f"The replay bundle {path} names no model: {_short(name)!r}. Name it with --model.")
             return name, device, threads
     raise ReplayError(f"The replay bundle {path} is damaged: it does not say which model spoke.")
