@@ -204,7 +204,7 @@ def spans(said: Samples) -> list[Span]:
     """Where the model's voice is audible, short pauses included."""
     found: list[list[float]] = []
     for hop in np.flatnonzero(rms(said) > AUDIBLE):
-        start = hop * HOP / RATE + FRAME_SECONDS
+        start = float(hop) * HOP / RATE + FRAME_SECONDS
         if found and start - found[-1][1] < _GAP:
             found[-1][1] = start + HOP / RATE
         else:

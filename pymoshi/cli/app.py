@@ -12,12 +12,14 @@ import pymoshi
 from pymoshi.cli.cache import cache_app
 from pymoshi.cli.console import stderr
 from pymoshi.cli.convert import convert_command
+from pymoshi.cli.demo import demo_command
 from pymoshi.cli.devices import devices_command
 from pymoshi.cli.info import info_command
 from pymoshi.cli.mimi import mimi_app
 from pymoshi.cli.models import models_app
 from pymoshi.cli.persona import persona_app
 from pymoshi.cli.pull import pull_command
+from pymoshi.cli.replay import replay_command
 from pymoshi.cli.synth import synth_command
 from pymoshi.cli.talk import talk_command
 from pymoshi.cli.voice import voice_app
@@ -30,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo_command)
 app.command("talk")(talk_command)
+app.command("replay")(replay_command)
 app.command("info")(info_command)
 app.command("devices")(devices_command)
 app.command("convert")(convert_command)

@@ -61,6 +61,8 @@ class RecordedUser:
         self._lines, self._pcm = load()
         self._saying: Samples = np.zeros(0, np.float32)
         """What is left of the line that is being said."""
+        self.last: Samples = np.zeros(0, np.float32)
+        """What was read last."""
         self._next = 0
         self._position = 0
         self._quiet = 0.0
@@ -80,7 +82,8 @@ class RecordedUser:
                 self._begin(self._lines[self._next])
         said, self._saying = self._saying[:n], self._saying[n:]
         self._position += n
-        return np.pad(said, (0, n - said.size))
+        self.last = np.pad(said, (0, n - said.size))
+        return self.last
 
     def _wait(self, n: int, timeout: float) -> bool:
         """Whether n more samples have arrived, if need be after `timeout` seconds."""
