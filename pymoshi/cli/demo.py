@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from pymoshi.audio import files
-from pymoshi.audio.ports import AudioSink, Samples
+from pymoshi.audio.ports import AudioSink, PortStats, Samples, stats_of
 from pymoshi.audio.signals import NullSink
 from pymoshi.cli.console import say
 from pymoshi.cli.demo_view import DemoView
@@ -23,13 +23,14 @@ from pymoshi.transcript import clock
 DEFAULT_OUTPUT: Final = Path("pymoshi-demo.wav")
 
 INTRODUCTION: Final = (
-    "A demonstration: the small model that comes with pymoshi talks with a recorded user. It hears when\n"
-    "somebody speaks, not what they say, and answers with lines that it knows by heart."
+    "A demonstration: the small model that comes with pymoshi talks with a\n"
+    "recorded user. It hears when somebody speaks, not what they say, and\n"
+    "answers with lines that it knows by heart."
 )
 NEXT: Final = (
-    "Next: pymoshi demo --live    the same with your own voice: microphone, speaker or headphones\n"
-    "      pymoshi doctor         what this machine can run, before anything is downloaded\n"
-    "      pymoshi models         the models that understand what you say"
+    "Next: pymoshi demo --live    the same with your own voice\n"
+    "      pymoshi doctor         what this machine can run, before any download\n"
+    "      pymoshi models         models that understand what you say"
 )
 
 
@@ -123,6 +124,9 @@ class Room:
     def clear(self) -> None:
         self._speaker.clear()
 
+    def stats(self) -> PortStats:
+        return stats_of(self._speaker)
+
     def close(self) -> None:
         self._speaker.close()
 
@@ -135,9 +139,9 @@ def _summarise(target: Path, records: list[FrameRecord], seconds: float, *, play
         for name, stage in (("encoder", "encode_ms"), ("language model", "lm_ms"), ("decoder", "decode_ms"))
     )
     speed = (
-        "" if played else f" {clock(length)} of conversation took {seconds:.1f} s: {length / seconds:.0f}x real time."
+        "" if played else f"{clock(length)} of conversation took {seconds:.1f} s: {length / seconds:.1f}x real time.\n"
     )
     say(
-        f"\n{target} has the recording: left the user, right the model.{speed}\n"
-        f"A frame of 80 ms took {median(steps):.1f} ms in the median, {max(steps):.1f} ms at most ({parts}).\n\n{NEXT}"
+        f"\n{target} has the recording: left the user, right the model.\n{speed}"
+        f"A frame of 80 ms took {median(steps):.1f} ms in the median, {max(steps):.1f} ms at most\n({parts}).\n\n{NEXT}"
     )
