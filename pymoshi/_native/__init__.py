@@ -3,15 +3,20 @@
 from pymoshi._native.engine import NativeMimi, NativeModel, NativeSession, devices, plain, versions
 from pymoshi._native.gguf import GgufFile, GgufKey, GgufTensor, quantize, row_size
 from pymoshi._native.library import ffi, lib, library_path
+from pymoshi._native.machine import Bandwidth, bandwidth, default_threads, features
 
 __all__ = [
+    "Bandwidth",
     "GgufFile",
     "GgufKey",
     "GgufTensor",
     "NativeMimi",
     "NativeModel",
     "NativeSession",
+    "bandwidth",
+    "default_threads",
     "devices",
+    "features",
     "ffi",
     "lib",
     "library_path",

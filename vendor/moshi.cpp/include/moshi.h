@@ -96,6 +96,25 @@ typedef struct moshi_device_info {
 
 int32_t moshi_device_count(void);
 moshi_status moshi_device_get(int32_t index, moshi_device_info * out);
+/* What each backend was compiled for and has found in this machine, a line each: "cpu: AVX=1 AVX2=1 FMA=1 ...".
+ * For people to read; the words are ggml's. */
+const char * moshi_features(void);
+
+typedef struct moshi_bandwidth_result {
+    double best, median;  /* bytes of weights per second, of the passes that were made */
+    double op_seconds;    /* what an operation takes that has next to nothing to compute; a frame has some 1500 */
+    uint64_t n_bytes;     /* of weights that a pass went through */
+    int32_t n_passes;
+} moshi_bandwidth_result;
+
+/* How fast a device gets through weights of a type ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_K"), with the product of
+ * matrix and vector that a conversation consists of. The bytes that a frame goes through over this is the time that it
+ * takes at least.
+ * device, n_threads: as in moshi_model_params.
+ * n_bytes: of weights; 0 for many times what caches hold, but no more than a quarter of the free memory.
+ * seconds: of measuring, 0.01 to 60; preparing takes a little, too. */
+moshi_status moshi_bandwidth(const char * device, int32_t n_threads, const char * type, uint64_t n_bytes, double seconds,
+                             moshi_bandwidth_result * out);
 
 /* ---- model -------------------------------------------------------------------------------------------- */
 

@@ -354,6 +354,32 @@ void rows_are_converted_on_any_number_of_threads() {
     REFUSED(moshi_quantize("q8_0", rows.data(), "f32", out.data(), out.size(), 1, 32, 1), MOSHI_ERROR_ARGUMENT, "q8_0");
 }
 
+void bandwidth_is_measured_for_every_type() {
+    for (const char * type : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_K"}) {
+        moshi_bandwidth_result r = {};
+        DONE(moshi_bandwidth("cpu", 1, type, moshi_row_size(type, 4096) * 12288, 0.01, &r));
+        CHECK(r.median > 0 && r.best >= r.median && r.op_seconds > 0 && r.n_passes >= 3);
+        CHECK_EQ(r.n_bytes, moshi_row_size(type, 4096) * 12288);
+    }
+    moshi_bandwidth_result r = {};
+    DONE(moshi_bandwidth("auto", 2, "q4_K", 1, 0.01, &r));
+    constexpr moshi_status kArgument = MOSHI_ERROR_ARGUMENT;
+    REFUSED(moshi_bandwidth(nullptr, 1, "f16", 1, 0.1, &r), kArgument, "device is NULL");
+    REFUSED(moshi_bandwidth("cpu", 1, nullptr, 1, 0.1, &r), kArgument, "type is NULL");
+    REFUSED(moshi_bandwidth("cpu", 1, "f16", 1, 0.1, nullptr), kArgument, "out is NULL");
+    REFUSED(moshi_bandwidth("cpu", 1, "q4_k", 1, 0.1, &r), kArgument, "type is \"q4_k\"", "q4_K");
+    REFUSED(moshi_bandwidth("cpu", -1, "f16", 1, 0.1, &r), kArgument, "-1 threads");
+    for (const double seconds : {0.0, -1.0, 61.0, std::nan("")}) {
+        REFUSED(moshi_bandwidth("cpu", 1, "f16", 1, seconds, &r), kArgument, "seconds");
+    }
+    REFUSED(moshi_bandwidth("nothing", 1, "f16", 1, 0.1, &r), MOSHI_ERROR_DEVICE, "no device");
+}
+
+void features_name_the_backends() {
+    CHECK(std::string(moshi_features()).find("cpu:") != std::string::npos);
+    CHECK(moshi_features() == moshi_features());
+}
+
 void texts_are_never_null() {
     CHECK(moshi_version() && *moshi_version());
     CHECK(moshi_ggml_version() && *moshi_ggml_version());
@@ -377,6 +403,8 @@ int main() {
         {"a codec alone has no sessions, and a model alone no sound", a_codec_alone_has_no_sessions_and_a_model_alone_no_sound},
         {"files are described", files_are_described},
         {"rows are converted on any number of threads", rows_are_converted_on_any_number_of_threads},
+        {"bandwidth is measured for every type", bandwidth_is_measured_for_every_type},
+        {"features name the backends", features_name_the_backends},
         {"texts are never NULL", texts_are_never_null},
     });
 }

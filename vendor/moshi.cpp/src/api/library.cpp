@@ -1,6 +1,8 @@
-// Version, errors, log, devices.
+// Version, errors, log, devices and their speed.
 #include "api/handles.h"
 #include "api/log.h"
+#include "api/types.h"
+#include "backend/bandwidth.h"
 #include "backend/threads.h"
 
 using namespace moshi;
@@ -35,5 +37,27 @@ moshi_status moshi_device_get(int32_t index, moshi_device_info * out) {
         out->is_gpu = d.is_gpu;
         out->memory_total = d.memory_total;
         out->memory_free = d.memory_free;
+    });
+}
+
+const char * moshi_features(void) {
+    const char * text = "";
+    guarded([&] {
+        static const std::string features = list_features();
+        text = features.c_str();
+    });
+    return text;
+}
+
+moshi_status moshi_bandwidth(const char * device, int32_t n_threads, const char * type, uint64_t n_bytes, double seconds,
+                             moshi_bandwidth_result * out) {
+    return guarded([&] {
+        require(device, "device");
+        require(out, "out");
+        constexpr double kShortest = 0.01, kLongest = 60;
+        if (!(seconds >= kShortest && seconds <= kLongest)) { // NaN fails too
+            fail(MOSHI_ERROR_ARGUMENT, "%g seconds; expected %g to %g", seconds, kShortest, kLongest);
+        }
+        *out = measure_bandwidth(device, checked_threads(n_threads), type_named(type, "type"), n_bytes, seconds);
     });
 }

@@ -1,6 +1,7 @@
 // Conversion of weights between storage types, by ggml's own quantisers.
 #include "api/handles.h"
 #include "api/log.h"
+#include "api/types.h"
 
 #include <mutex>
 #include <system_error>
@@ -9,16 +10,6 @@
 using namespace moshi;
 
 namespace {
-
-ggml_type type_named(const char * name, bool source) {
-    require(name, source ? "src_type" : "dst_type");
-    for (const ggml_type t : {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q4_K}) {
-        if (std::strcmp(name, ggml_type_name(t)) == 0 && (!source || !ggml_is_quantized(t))) {
-            return t;
-        }
-    }
-    fail(MOSHI_ERROR_ARGUMENT, "type \"%s\"; expected %s", name, source ? "f32, f16 or bf16" : "f32, f16, bf16, q8_0, q4_0 or q4_K");
-}
 
 void convert_rows(ggml_type from, const uint8_t * src, ggml_type to, uint8_t * dst, int64_t n_rows, int64_t n) {
     std::vector<float> row(static_cast<size_t>(n));
@@ -41,7 +32,7 @@ void convert_rows(ggml_type from, const uint8_t * src, ggml_type to, uint8_t * d
 size_t moshi_row_size(const char * type, int64_t n) {
     size_t size = 0;
     guarded([&] {
-        const ggml_type t = type_named(type, false);
+        const ggml_type t = type_named(type, "type");
         size = n > 0 && n % ggml_blck_size(t) == 0 ? ggml_row_size(t, n) : 0;
     });
     return size;
@@ -53,7 +44,7 @@ moshi_status moshi_quantize(const char * src_type, const void * src, const char 
         require(src, "src");
         require(dst, "dst");
         route_ggml_log();
-        const ggml_type from = type_named(src_type, true), to = type_named(dst_type, false);
+        const ggml_type from = float_type_named(src_type, "src_type"), to = type_named(dst_type, "dst_type");
         constexpr int64_t kMost = int64_t(1) << 40;
         if (n_rows < 1 || n_per_row < 1 || n_per_row > kMost / n_rows || n_per_row % ggml_blck_size(to) != 0) {
             fail(MOSHI_ERROR_ARGUMENT, "%lld rows of %lld values; %s needs rows of a multiple of %lld", (long long) n_rows,

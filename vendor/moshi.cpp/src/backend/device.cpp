@@ -79,6 +79,20 @@ std::vector<Device> list_devices() {
     return out;
 }
 
+std::string list_features() {
+    route_ggml_log();
+    std::string out;
+    for (size_t i = 0; i < ggml_backend_reg_count(); ++i) {
+        ggml_backend_reg_t reg = ggml_backend_reg_get(i);
+        out += (out.empty() ? "" : "\n") + lower(ggml_backend_reg_name(reg)) + ":";
+        const auto get = reinterpret_cast<ggml_backend_get_features_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_get_features"));
+        for (const ggml_backend_feature * f = get ? get(reg) : nullptr; f && f->name; ++f) {
+            out += format(" %s=%s", f->name, f->value);
+        }
+    }
+    return out;
+}
+
 DeviceChoice choose_device(const std::string & name, uint64_t needed) {
     const std::vector<Device> devices = list_devices();
     const std::string wanted = lower(name);

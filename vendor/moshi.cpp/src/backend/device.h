@@ -21,6 +21,9 @@ struct Device {
 
 std::vector<Device> list_devices();
 
+// A line for each backend: its name, and what it was compiled for and has found, as ggml words it.
+std::string list_features();
+
 struct DeviceChoice {
     Device device;
     std::string reason; // "" when asked for by name

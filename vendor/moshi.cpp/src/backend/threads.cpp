@@ -1,5 +1,7 @@
 #include "backend/threads.h"
 
+#include "api/error.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -85,5 +87,13 @@ int default_threads() {
 int default_threads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 2); }
 
 #endif
+
+int checked_threads(int asked) {
+    constexpr int kMost = 512;
+    if (asked < 0 || asked > kMost) {
+        fail(MOSHI_ERROR_ARGUMENT, "%d threads; expected 1 to %d, or 0 for the default", asked, kMost);
+    }
+    return asked > 0 ? asked : default_threads();
+}
 
 } // namespace moshi

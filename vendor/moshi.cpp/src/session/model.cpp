@@ -11,8 +11,6 @@ namespace moshi {
 
 namespace {
 
-constexpr int kMaxThreads = 512;
-
 // FNV-1a over what tells one model from another: metadata, shapes, types, and a sample of every tensor's bytes
 // (reading all of a 5 GB file would cost more than loading it).
 class Fingerprint {
@@ -82,9 +80,7 @@ std::shared_ptr<Model> load_model(const moshi_model_params & params) {
     if (!params.lm_path && !params.mimi_path) {
         fail(MOSHI_ERROR_ARGUMENT, "neither a language model nor a codec was given");
     }
-    if (params.n_threads < 0 || params.n_threads > kMaxThreads) {
-        fail(MOSHI_ERROR_ARGUMENT, "%d threads; expected 1 to %d, or 0 for the default", params.n_threads, kMaxThreads);
-    }
+    const int n_threads = checked_threads(params.n_threads);
     const auto start = std::chrono::steady_clock::now();
     const auto lm_file = open(params.lm_path, params.lm_metadata);
     const auto mimi_file = open(params.mimi_path, params.mimi_metadata);
@@ -93,7 +89,7 @@ std::shared_ptr<Model> load_model(const moshi_model_params & params) {
 
     auto model = std::make_shared<Model>();
     model->device_reason = choice.reason;
-    model->compute = std::make_unique<Compute>(choice.device, params.n_threads > 0 ? params.n_threads : default_threads());
+    model->compute = std::make_unique<Compute>(choice.device, n_threads);
     const auto part = [&](double from, double to) -> Progress {
         if (!params.progress) {
             return nullptr;

@@ -1,0 +1,15 @@
+// How fast a device gets through weights: with one frame at a time that, and little else, is its speed.
+#pragma once
+
+#include "moshi.h"
+
+#include "ggml.h"
+
+#include <string>
+
+namespace moshi {
+
+// Products of `n_bytes` of matrices of `type` with a vector, for about `seconds`. 0: more than a cache holds.
+moshi_bandwidth_result measure_bandwidth(const std::string & device, int n_threads, ggml_type type, uint64_t n_bytes, double seconds);
+
+} // namespace moshi
