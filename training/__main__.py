@@ -24,7 +24,8 @@ from training import (
     vocabulary,
     voice,
 )
-from training.dialogue import Assets, make_assets
+from training.assets import make_assets
+from training.dialogue import Assets
 
 log = logging.getLogger("training")
 
@@ -97,7 +98,7 @@ class Run:
         )
 
 
-ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 12000, 2000
+ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 14000, 2000
 
 STEPS: dict[str, Callable[[Run], None]] = {
     "voice": Run.voice,

@@ -69,4 +69,4 @@ def as_float(samples: NDArray[np.int16]) -> Sound:
 
 
 def as_int16(sound: Sound) -> NDArray[np.int16]:
-    return (sound * 32767).clip(-32767, 32767).astype(np.int16)
+    return (sound * 32768).round().clip(-32768, 32767).astype(np.int16)

@@ -139,25 +139,28 @@ def spectrum(sound: Tensor, n_fft: int, hop: int) -> Tensor:
     return torch.stft(sound, n_fft, hop, n_fft, _window(n_fft), center=True, pad_mode="constant", return_complex=True)
 
 
-SCALES = ((2048, 512, 80), (1024, 256, 64), (512, 128, 40), (256, 64, 20))  # window, hop, mel bands
+Scales = tuple[tuple[int, int, int], ...]
+SCALES: Scales = ((2048, 512, 80), (1024, 256, 64), (512, 128, 40), (256, 64, 20))  # window, hop, mel bands
+WITH_PHASE = (1024, 512)
 PHASE_BELOW = 4000.0  # Hz: above it nobody hears phase, and no small network learns it
 
 
-def distance(made: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+def distance(made: Tensor, wanted: Tensor, scales: Scales = SCALES) -> dict[str, Tensor]:
     """[B, samples] twice -> log-mel and magnitude L1 over several scales, and the complex distance of the low end."""
     mel = magnitude = phase = torch.zeros(())
-    for n_fft, hop, bands in SCALES:
+    for n_fft, hop, bands in scales:
         a, b = spectrum(made, n_fft, hop), spectrum(wanted, n_fft, hop)
         size_a, size_b = (torch.sqrt(x.real**2 + x.imag**2 + 1e-9) for x in (a, b))
         floor = math.sqrt(n_fft) * 2e-3
         bank = mel_bank(n_fft, bands)
         mel = mel + (torch.log(bank @ size_a + floor) - torch.log(bank @ size_b + floor)).abs().mean()
         magnitude = magnitude + (size_a - size_b).abs().mean() / (size_b.mean() + floor / 2)
-        if n_fft in (1024, 512):
+        if n_fft in WITH_PHASE:
             low = int(PHASE_BELOW / RATE * n_fft)
             apart = a[:, :low] - b[:, :low]
             phase = phase + torch.sqrt(apart.real**2 + apart.imag**2 + 1e-9).mean() / (size_b[:, :low].mean() + floor)
-    return {"mel": mel / len(SCALES), "magnitude": magnitude / len(SCALES), "phase": phase / 2}
+    n_phase = sum(n_fft in WITH_PHASE for n_fft, _, _ in scales)
+    return {"mel": mel / len(scales), "magnitude": magnitude / len(scales), "phase": phase / max(1, n_phase)}
 
 
 class Decoder(nn.Module):

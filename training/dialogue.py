@@ -4,24 +4,17 @@ A line is always the same codes, silence is one column of codes, so a dialogue i
 lines. The next line is a function of the last one, which the model can still see.
 """
 
-import pickle
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from training import codec
 from training.audio import FRAME, Mask, Sound
-from training.script import CYCLE, FIRST, LINES, LONG_LINE, NUDGE_LINES, RESUME_LINE, WELCOME
+from training.script import CYCLE, FIRST, LONG_LINE, NUDGE_LINES, RESUME_LINE, WELCOME
 from training.vocabulary import EPAD, PAD
 
 Codes = NDArray[np.int64]
 Random = np.random.Generator
-
-TAIL = 2  # frames after a line until its sound has died away
 
 # All in frames of 80 ms.
 GREET_AFTER = 6
@@ -45,44 +38,6 @@ class Assets:
     """[frames * FRAME] of each line."""
     silence: Codes
     """[CODEBOOKS]"""
-
-
-@torch.no_grad()
-def encode(model: Any, sound: Sound) -> Codes:
-    """[samples] -> [CODEBOOKS, frames]"""
-    return np.asarray(model.encode(torch.as_tensor(sound)[None, None])[0].numpy(), np.int64)
-
-
-def make_assets(codec_path: Path, lines: Path, tokenizer: Path, target: Path) -> None:
-    """Writes assets.pkl."""
-    import sentencepiece
-
-    model, content = codec.load(codec_path), np.load(lines)
-    pieces = sentencepiece.SentencePieceProcessor(str(tokenizer))
-    codes, texts, sounds = [], [], []
-    for number, text in enumerate(LINES):
-        sound = content[f"sound{number}"]
-        n = -(-len(sound) // FRAME) + TAIL
-        sound = np.pad(sound, (0, n * FRAME - len(sound)))
-        codes.append(encode(model, np.pad(sound, (FRAME * 26, FRAME)))[:, 26 : 26 + n])
-        texts.append(_laid_out(text, content[f"words{number}"], n, pieces))
-        sounds.append(sound)
-    silence = encode(model, np.zeros(FRAME * 60, np.float32))[:, -1]
-    target.write_bytes(pickle.dumps(Assets(codes, texts, sounds, silence)))
-
-
-def _laid_out(text: str, times: NDArray[np.float32], n: int, pieces: Any) -> Codes:
-    row, free = np.full(n, PAD), 0
-    for word, (start, _end) in zip(text.split(), times, strict=True):
-        place = max(free, int(max(start, 0) * 12.5))
-        if place > free and row[place - 1] == PAD:
-            row[place - 1] = EPAD
-        for piece in pieces.encode(word):
-            if place < n:
-                row[place] = piece
-                place += 1
-        free = place
-    return row
 
 
 @dataclass

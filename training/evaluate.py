@@ -7,12 +7,11 @@ import numpy as np
 import torch
 
 from training import codec
+from training.assets import PAST
 from training.audio import FRAME, RATE, Sound
 from training.dialogue import Assets
 from training.script import LINES
 from training.voice import for_recogniser, plain_words, recogniser
-
-_PAST = 26  # frames of silence before a line
 
 
 def recognised(decoder: Any, sound: Sound) -> list[str]:
@@ -40,9 +39,9 @@ def spoken(codec_path: Path, assets: Assets) -> list[Sound]:
     model = codec.load(codec_path)
     made = []
     for codes in assets.codes:
-        past = np.repeat(assets.silence[:, None], _PAST, 1)
+        past = np.repeat(assets.silence[:, None], PAST, 1)
         whole = torch.tensor(np.concatenate([past, codes], 1))[None]
-        made.append(model.decode(whole)[0, 0, _PAST * FRAME :].numpy())
+        made.append(model.decode(whole)[0, 0, PAST * FRAME :].numpy())
     return made
 
 

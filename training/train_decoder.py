@@ -23,6 +23,8 @@ FADE = 960  # samples: how a line that was cut short dies away
 WRONG = 0.01  # of the codes, fewer of the first three codebooks
 RATE_OF_LEARNING = 1.5e-3
 IN_FULL_PRECISION = 0.25  # of the steps, at the end
+# Two resolutions a step, taking turns: half the work, and every pair knows about phase.
+PAIRS = tuple((one, other) for one in codec.SCALES[1:3] for other in (codec.SCALES[0], codec.SCALES[3]))
 
 
 class Speech:
@@ -85,7 +87,8 @@ def train(target: Path, source: Path, assets: Assets, steps: int, seed: int = 0)
         with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * (1 - IN_FULL_PRECISION)):
             made = decoder(codes)
         counted = slice(WARM_UP * FRAME, FRAMES * FRAME)
-        losses = codec.distance(made.float()[:, counted], wanted[:, counted])
+        scales = PAIRS[step % len(PAIRS)]
+        losses = codec.distance(made.float()[:, counted], wanted[:, counted], scales)
         optimiser.zero_grad()
         (losses["mel"] + 0.5 * losses["magnitude"] + losses["phase"]).backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
