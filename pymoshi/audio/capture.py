@@ -73,7 +73,7 @@ class Capture:
         while not self._gather(n):
             if self._closed:
                 raise EndOfAudio
-            self._wanted = self._near.available + self._missing(n)
+            self._wanted = max(self._missing(n), self._near.available + 1)
             self._arrived.clear()
             if self._near.available >= self._wanted:
                 continue  # it came in between
@@ -87,18 +87,16 @@ class Capture:
         return out
 
     def _missing(self, n: int) -> int:
-        """Samples at the device's rate without which n are not complete."""
-        missing = -(-(n - self._ready.size) * self.rate // SAMPLE_RATE)
-        return max(1, missing - self._near.available)
+        """Samples at the device's rate that have to come through the resampler before n are complete."""
+        return max(1, -(-(n - self._ready.size) * self.rate // SAMPLE_RATE))
 
     def _gather(self, n: int) -> bool:
         """Brings what has arrived to 24 kHz until n samples are ready. Returns whether they are."""
         while self._ready.size < n:
-            whole = self._block if self._echo is not None else 1
-            size = min(self._near.available, self._block)
-            if size < whole:
+            size = min(self._near.available, self._block if self._echo else self._missing(n))
+            if size == 0 or (self._echo and size < self._block):
                 return False
-            near = np.clip(np.nan_to_num(self._near.read(size)), -1.0, 1.0)  # drivers do give NaN and beyond
+            near = _sane(self._near.read(size))
             if self._echo is not None:
                 near = self._echo(near, self._far.read(size))
             self._ready = np.concatenate([self._ready, self._resampler.process(near)])
@@ -113,8 +111,9 @@ class Capture:
         raw = self._near.skip((n - from_ready) * self.rate // SAMPLE_RATE)
         if self._echo is not None:
             self._far.skip(raw)
-        self._spliced = True
-        return from_ready + raw * SAMPLE_RATE // self.rate
+        skipped = from_ready + raw * SAMPLE_RATE // self.rate
+        self._spliced = self._spliced or skipped > 0
+        return skipped
 
     def stats(self) -> PortStats:
         return PortStats(overruns=self._overruns, latency=self._resampler.lag)
@@ -122,6 +121,14 @@ class Capture:
     def close(self) -> None:
         self._closed = True
         self._arrived.set()
+
+
+def _sane(pcm: Samples) -> Samples:
+    """Drivers do give NaN, and samples beyond [-1, 1]; the model must not hear them."""
+    if not np.isfinite(np.dot(pcm, pcm)):
+        pcm = np.nan_to_num(pcm, nan=0.0, posinf=1.0, neginf=-1.0)
+    out: Samples = np.minimum(np.maximum(pcm, np.float32(-1)), np.float32(1))
+    return out
 
 
 def _pass_over(before: float, pcm: Samples) -> Samples:

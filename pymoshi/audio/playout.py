@@ -3,8 +3,8 @@
     write(): trim -> resampler (drift) -> ring -> callback thread: pull(block)
 
 Frames come every 80 ms, a little early or late; the device takes its blocks by its own clock, which is not the
-microphone's. Both show in one number, the low water: how much was left to play, at the least, when the frames of the
-last four seconds came. It is kept at 20 ms; each underrun raises this mark by 10 ms, up to 80, and it sinks again:
+microphone's. Both show in one number, the low water: how much was left to play, at the least, after any of the blocks
+of the last four seconds. It is kept at 12 ms; each underrun raises this mark by 8 ms, up to 80, and it sinks again:
 
 - Slowly, by playing up to 0.2 % faster or slower (3 cents; nobody hears it). That is all that clocks ever need.
 - If more than a few frames piled up (the computer stalled, then caught up), pauses in the speech are shortened, 10 ms
@@ -23,16 +23,17 @@ from pymoshi.audio.ports import PortStats, Samples
 from pymoshi.audio.resample import Resampler
 from pymoshi.audio.ring import Ring
 
-LOW_WATER: Final = 0.02  # s
+LOW_WATER: Final = 0.012  # s
 HIGHEST_LOW_WATER: Final = 0.08  # s, on a machine that is late all the time
-_RAISE: Final = 0.01  # s, for an underrun
-_SINK: Final = 2e-5  # s, for a frame: it takes 40 s to forget one
+_RAISE: Final = 0.008  # s, for an underrun
+_SINK: Final = 1e-6  # s, for a frame: it takes ten minutes to forget one
 PILED_UP: Final = 0.08  # s above the low water: shorten pauses
 HIGHEST: Final = 0.2  # s queued: shorten anything
 STALE: Final = 0.6  # s queued: nobody is listening
 _CAPACITY: Final = 2.0  # s
 _WINDOW: Final = 50  # frames that the low water is measured over
-_GAIN: Final = 0.05  # per second: an error of 10 ms is answered by 500 ppm
+_GAIN: Final = 0.05  # per second: an error of 10 ms is answered by 500 ppm at once,
+_LEARNED: Final = 5e-5  # per second and frame: and by what the clocks' difference turns out to be
 _FASTEST: Final = 0.002
 _FADE: Final = 0.005  # s
 _PRIMING: Final = 480  # samples: more than the resampler lags
@@ -48,14 +49,17 @@ class Playout:
         self._ring = Ring(round(_CAPACITY * rate))
         self._resampler = Resampler(SAMPLE_RATE, rate, varies=True)
         self._resampler.process(np.zeros(_PRIMING, np.float32))  # from now on a frame in is a frame out
-        self._levels: deque[float] = deque(maxlen=_WINDOW)
+        self._lows: deque[float] = deque(maxlen=_WINDOW)
         self._low_water = LOW_WATER
+        self._difference = 0.0  # of the clocks
         self._underruns_seen = 0
         self._clear_to = 0  # the reader skips to this place in the ring, fading out
+        self._begun_at = 0  # the place of the last `clear` that `write` has seen
         self._trimmed = 0
         # The callback's own:
         self._fade = round(_FADE * rate)
         self._ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(self._fade) + 0.5) / self._fade)).astype(np.float32)
+        self._lowest = self._ring.capacity  # samples left after a block, since the last frame
         self._hold = round(LOW_WATER * rate)  # silence still to be played before sound begins
         self._playing = False
         self._ran_dry = False
@@ -73,19 +77,32 @@ class Playout:
             self._trimmed += self.queued()
             self.clear()
             level = self._low_water
-        self._levels.append(level)
-        low = min(self._levels)
-        kept = self._shorten(pcm, level, low)
+        kept = self._shorten(pcm, level)
         self._trimmed += pcm.size - kept.size
-        # Faster means fewer samples for the device.
-        correction = float(np.clip((low - self._low_water) * _GAIN, -_FASTEST, _FASTEST))
-        self._resampler.stretch(1.0 - correction, over=SAMPLE_RATE // 50)
+        self._follow_clock()
         self._ring.write(self._resampler.process(kept))
 
+    def _follow_clock(self) -> None:
+        """Sets the speed."""
+        if not self._lows:
+            return
+        error = min(self._lows) - self._low_water
+        self._difference = float(np.clip(self._difference + error * _LEARNED, -_FASTEST / 2, _FASTEST / 2))
+        faster = float(np.clip(error * _GAIN + self._difference, -_FASTEST, _FASTEST))
+        self._resampler.stretch(1.0 - faster, over=SAMPLE_RATE // 50)  # faster: fewer samples for the device
+
     def _learn(self) -> None:
-        """Where the low water has to be."""
+        """Where the low water was, and where it has to be."""
+        lowest, self._lowest = self._lowest, self._ring.capacity
+        if lowest < self._ring.capacity:
+            self._lows.append(lowest / self.rate)
+        if self._begun_at != self._clear_to:  # everything began anew meanwhile
+            self._begun_at = self._clear_to
+            self._lows.clear()
         fresh = self._underruns - self._underruns_seen
         self._underruns_seen += fresh
+        if fresh:
+            self._lows.clear()
         mark = self._low_water + fresh * _RAISE - _SINK
         self._low_water = min(max(mark, LOW_WATER), HIGHEST_LOW_WATER)
 
@@ -96,14 +113,14 @@ class Playout:
             return (self._ring.written - self._clear_to) / self.rate + self._low_water
         return (self._ring.written - consumed + (0 if self._playing else self._hold)) / self.rate
 
-    def _shorten(self, pcm: Samples, level: float, low: float) -> Samples:
+    def _shorten(self, pcm: Samples, level: float) -> Samples:
         """`pcm`, or less of it if too much is queued."""
         if level > HIGHEST:
-            self._levels.clear()
+            self._lows.clear()
             return _overlap(pcm, min(pcm.size // 2, round((level - HIGHEST) * SAMPLE_RATE) + _PIECE))
         excess = level - self._low_water - PILED_UP
-        if len(self._levels) == _WINDOW:  # it has been too much for seconds, if only a little
-            excess = max(excess, low - self._low_water - PILED_UP / 4)
+        if len(self._lows) == _WINDOW:  # it has been too much for seconds, if only a little
+            excess = max(excess, min(self._lows) - self._low_water - PILED_UP / 4)
         if excess <= 0:
             return pcm
         pieces = pcm[: pcm.size // _PIECE * _PIECE].reshape(-1, _PIECE)
@@ -111,15 +128,15 @@ class Playout:
         out = quiet[: int(excess * SAMPLE_RATE) // _PIECE + 1]
         if out.size == 0:
             return pcm
-        self._levels.clear()
+        self._lows.clear()
         return np.concatenate([np.delete(pieces, out, axis=0).ravel(), pcm[pieces.size :]])
 
     def queued(self) -> int:
         return (self._ring.written - max(self._ring.consumed, self._clear_to)) * SAMPLE_RATE // self.rate
 
     def clear(self) -> None:
+        """As AudioSink has it; from any thread."""
         self._clear_to = self._ring.written
-        self._levels.clear()
 
     def stats(self) -> PortStats:
         return PortStats(underruns=self._underruns, trimmed=self._trimmed, latency=self._resampler.lag)
@@ -153,6 +170,7 @@ class Playout:
 
     def _play(self, out: Samples) -> None:
         n = self._ring.read_into(out)
+        self._lowest = min(self._lowest, self._ring.available)
         if self._risen < self._fade:
             ramp = self._ramp[self._risen : self._risen + n]
             out[: ramp.size] *= ramp

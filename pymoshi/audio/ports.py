@@ -96,6 +96,7 @@ class ReportsStats(Protocol):
         ...
 
 
-def stats_of(port: object) -> PortStats:
+def stats_of(port: "ReportsStats | object") -> PortStats:
     """What `port` reports, or zeros."""
-    return port.stats() if isinstance(port, ReportsStats) else PortStats()
+    report = getattr(port, "stats", None)  # isinstance() of a protocol takes longer than all the rest of a frame
+    return PortStats() if report is None else report()

@@ -12,7 +12,7 @@ from pymoshi import forced_text
 from pymoshi.audio.clock import Clock, SystemClock
 from pymoshi.audio.ports import AudioSink, AudioSource
 from pymoshi.conversation.controls import LOUDEST, Controls
-from pymoshi.conversation.events import Ended, Event, FrameRecord, Notice, Progress, State, StateChanged
+from pymoshi.conversation.events import Ended, Event, Notice, Progress, State, StateChanged
 from pymoshi.conversation.loop import Loop, LoopStats, Observer
 from pymoshi.conversation.options import Options, parted
 from pymoshi.conversation.queue import EventQueue
@@ -300,11 +300,12 @@ class Conversation:
         with ExitStack() as stack:
             source, sink = self._open_ports(stack)
             if self._record is not None:
-                self._observers.append(stack.enter_context(_Recorder(self._record)))
-            session = self._session = self._prime(self._load(stack), stack)
+                self._observers.append(_recorder(self._record, paced=getattr(source, "paced", True)))
             for observer in self._observers:
                 if isinstance(observer, Closer):
                     stack.callback(observer.close)
+            session = self._session = self._prime(self._load(stack), stack)
+            for observer in self._observers:
                 if isinstance(observer, Beginner):
                     observer.begin(session)
             info = session.model.info
@@ -334,8 +335,7 @@ class Conversation:
             else:
                 opened = stream.open_input(self._input) if source is None else stream.open_output(self._output)
             stack.callback(opened.close)
-            source, sink = source or opened.source, sink or opened.sink
-        assert source is not None and sink is not None
+            source, sink = opened if source is None else source, opened if sink is None else sink
         stack.callback(source.close)
         stack.callback(sink.close)
         return source, sink
@@ -379,22 +379,12 @@ class Conversation:
         self._queue.put(Notice(self._now, "info", text))
 
 
-class _Recorder:
-    """`record=`: a recording as an observer."""
+def _recorder(path: Path, *, paced: bool) -> Observer:
+    from pymoshi.background import InBackground  # here: files bring libsndfile with them
+    from pymoshi.recording import Recording
 
-    def __init__(self, path: Path) -> None:
-        from pymoshi.recording import Recording
-
-        self._recording = Recording(path)
-
-    def add(self, record: FrameRecord) -> None:
-        self._recording.write(record.heard, record.played)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._recording.close()
+    recording = Recording(path)
+    return InBackground(recording, "recording") if paced else recording
 
 
 def _wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:

@@ -147,6 +147,7 @@ class Loop:
         self._interrupted = 0  # frames since an interruption that has not been obeyed yet
         self._quiet = 0  # frames
         self._details = ("", "")
+        self._ports = (PortStats(), PortStats())  # of source and sink, after the last frame
 
     # ---- frame by frame ----------------------------------------------------------------------------------------
 
@@ -275,6 +276,7 @@ class Loop:
         step_ms: float,
         backlog: int,
     ) -> FrameRecord:
+        source, sink = self._ports = stats_of(self._source), stats_of(self._sink)
         backlog_ms = backlog * 1000 / SAMPLE_RATE
         shed, self._shed = self._shed, 0
         return FrameRecord(
@@ -296,15 +298,15 @@ class Loop:
             backlog_ms=backlog_ms,
             queued_ms=self._sink.queued() * 1000 / SAMPLE_RATE,
             shed_ms=shed * 1000 / SAMPLE_RATE,
-            underruns=stats_of(self._sink).underruns,
-            overruns=stats_of(self._source).overruns,
+            underruns=sink.underruns,
+            overruns=source.overruns,
             user_db=dbfs(heard),
             model_db=dbfs(np.zeros(0, np.float32) if silenced else frame.audio),
         )
 
     def _count(self, record: FrameRecord) -> None:
         self._pace.add(record.step_ms)
-        sink, source = stats_of(self._sink), stats_of(self._source)
+        source, sink = self._ports
         stats = self.stats
         stats.frames += 1
         stats.late += record.late
@@ -359,7 +361,7 @@ class Loop:
             self._emit(StateChanged(self._time, state, detail))
 
     def _find_state(self) -> tuple[State, str]:
-        source, sink = stats_of(self._source), stats_of(self._sink)
+        source, sink = self._ports
         if self._silence_due is not None or source.lost or sink.lost:
             return State.DEVICE_LOST, source.detail or sink.detail or "no sound comes from the microphone"
         if self._paced and self._pace.too_slow:
