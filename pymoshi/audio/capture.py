@@ -41,8 +41,7 @@ class Capture:
         self._block = round(BLOCK_SECONDS * rate)
         self._resampler = Resampler(rate, SAMPLE_RATE)
         self._ready = np.zeros(0, np.float32)  # 24 kHz, to be handed out next
-        self._last = 0.0  # the sample that was handed out last
-        self._spliced = False
+        self._raw_joint, self._joint = _Joint(), _Joint()  # before the resampler, and behind it
         self._arrived = threading.Event()
         self._wanted = 0  # samples at the device's rate that the reader waits for
         self._overruns = 0
@@ -80,11 +79,7 @@ class Capture:
             if not self._clock.wait(self._arrived, deadline - self._clock.now()):
                 return None
         out, self._ready = self._ready[:n], self._ready[n:]
-        if self._spliced:
-            out = _pass_over(self._last, out)
-            self._spliced = False
-        self._last = float(out[-1])
-        return out
+        return self._joint.join(out)
 
     def _missing(self, n: int) -> int:
         """Samples at the device's rate that have to come through the resampler before n are complete."""
@@ -99,6 +94,7 @@ class Capture:
             near = _sane(self._near.read(size))
             if self._echo is not None:
                 near = self._echo(near, self._far.read(size))
+            near = self._raw_joint.join(near)
             self._ready = np.concatenate([self._ready, self._resampler.process(near)])
         return True
 
@@ -111,9 +107,9 @@ class Capture:
         raw = self._near.skip((n - from_ready) * self.rate // SAMPLE_RATE)
         if self._echo is not None:
             self._far.skip(raw)
-        skipped = from_ready + raw * SAMPLE_RATE // self.rate
-        self._spliced = self._spliced or skipped > 0
-        return skipped
+        self._joint.broken |= from_ready > 0
+        self._raw_joint.broken |= raw > 0
+        return from_ready + raw * SAMPLE_RATE // self.rate
 
     def stats(self) -> PortStats:
         return PortStats(overruns=self._overruns, latency=self._resampler.lag)
@@ -131,8 +127,19 @@ def _sane(pcm: Samples) -> Samples:
     return out
 
 
-def _pass_over(before: float, pcm: Samples) -> Samples:
-    """`pcm` beginning at the sample `before`, so that a gap in the sound does not click."""
-    n = min(_SPLICE, pcm.size)
-    ramp = np.linspace(0.0, 1.0, n, endpoint=False, dtype=np.float32)
-    return np.concatenate([before * (1 - ramp) + pcm[:n] * ramp, pcm[n:]])
+class _Joint:
+    """A place where a gap in the sound may be, made so that it does not click."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._last = 0.0
+
+    def join(self, pcm: Samples) -> Samples:
+        """The next samples; behind a gap they begin where the sound was, and pass over to their own within 5 ms."""
+        if self.broken:
+            n = min(_SPLICE, pcm.size)
+            ramp = np.linspace(0.0, 1.0, n, endpoint=False, dtype=np.float32)
+            pcm = np.concatenate([self._last * (1 - ramp) + pcm[:n] * ramp, pcm[n:]])
+            self.broken = False
+        self._last = float(pcm[-1])
+        return pcm

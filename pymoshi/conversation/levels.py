@@ -76,7 +76,7 @@ class SpeechDetector:
             self.speaking = True
             self._started = round(time - (_SURE - 1) * _BLOCK_SECONDS, 2)
             return SpeechStarted(self._started, self.who)
-        if self.speaking and time + _BLOCK_SECONDS - self._last_loud >= self.hangover:
+        if self.speaking and time + _BLOCK_SECONDS - self._last_loud > self.hangover - 1e-6:
             self.speaking = False
             return SpeechEnded(round(self._last_loud, 2), self.who, round(self._last_loud - self._started, 2))
         return None

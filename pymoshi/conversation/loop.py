@@ -196,10 +196,8 @@ class Loop:
     def _hear(self) -> tuple[Samples, float] | None:
         """The next frame of input and the milliseconds that it took to come; None if the conversation is to stop."""
         began = self._clock.now()
-        waiting = self._source.pending()
-        if waiting > MOST_WAITING * FRAME_SIZE:
-            self._shed += self._source.skip(waiting - FRAME_SIZE)
         while not self._controls.stopping:
+            self._shed_backlog()
             now = self._clock.now()
             timeout = _POLL if self._silence_due is None else max(0.0, self._silence_due - now)
             with _blamed_on("source"):
@@ -207,12 +205,17 @@ class Loop:
             now = self._clock.now()
             if heard is None:
                 heard = self._silence(now, began)
-            elif self._silence_due is not None:
+            else:
                 self._silence_due = None
-                self._shed += self._source.skip(max(0, self._source.pending() - FRAME_SIZE))
             if heard is not None:
                 return heard, (now - began) * 1000
         return None
+
+    def _shed_backlog(self) -> None:
+        """Throws away what waits, but for one frame, if it is too much; after a silence that is all that waits."""
+        waiting = self._source.pending()
+        if waiting > FRAME_SIZE * (MOST_WAITING if self._silence_due is None else 1):
+            self._shed += self._source.skip(waiting - FRAME_SIZE)
 
     def _silence(self, now: float, began: float) -> Samples | None:
         """A frame of silence, if the device is away and one is due."""
@@ -220,6 +223,7 @@ class Loop:
             if now - began < LOST_AFTER and not stats_of(self._source).lost:
                 return None
             self._silence_due = now
+            self._shed += self._source.skip(self._source.pending())  # the begin of a frame whose end never came
         if now < self._silence_due:
             return None
         # After a stall the silence goes on from now: nobody misses the rest of it.
