@@ -78,11 +78,11 @@ def test_picture_fills_the_terminal_and_no_more(width: int, height: int) -> None
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])
 def test_everything_promised_is_on_the_terminal(width: int, height: int) -> None:
-    picture = picture_of(CONVERSATION, context=300, primed=90, keeping=("recording",), keys=True)
+    picture = picture_of(CONVERSATION, context=300, primed=90, keeping=("recording",), keys=True, xruns=7)
     shown = "\n".join(screen(picture, width, height))
     for words in (
         "demo on cpu", "00:04.7", "listening", "-20 dB", "-30 dB", "62 of 80 ms", "encode 12", "model 38", "decode 11",
-        "memory 50 %", "late 1", "left out 0.1 s", "gaps 2", "overruns 1", "recording", "Hello there.",
+        "memory 50 %", "late 1", "left out 0.1 s", "gaps 2", "overruns 1", "xruns 7", "recording", "Hello there.",
         "you spoke 1.5 s", "And again.", "the microphone came back", "m mute", "i interrupt", "+ - volume", "q quit",
         "volume 100 %",
     ):  # fmt: skip

@@ -110,6 +110,9 @@ def _converse(asked: TalkOptions, live: LiveOptions, ports: Ports, stage: _Stage
 def _take(event: Event, stage: _Stage, *, demo: bool) -> None:
     view, minutes, picture = stage.view, stage.minutes, stage.controls.picture
     minutes.hear(event)
+    conversation = stage.controls.conversation
+    if isinstance(event, FrameDone) and conversation is not None:
+        picture.xruns = conversation.stats.xruns
     if isinstance(event, FrameDone) and not picture.context:
         picture.context, picture.primed = minutes.context, minutes.primed
         if isinstance(view, JsonView):

@@ -83,6 +83,8 @@ class Picture:
     shed_ms: float = 0.0
     underruns: int = 0
     overruns: int = 0
+    xruns: int = 0
+    """What the sound card's driver reported."""
     notice: Notice | None = None
 
     def take(self, event: Event) -> None:

@@ -1,10 +1,12 @@
 """The conversation on a terminal: state, meters, running transcript, times, keys. Redrawn as a whole."""
 
 import logging
+import os
 import time
+from contextlib import suppress
 from typing import Final, Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -46,8 +48,15 @@ class ScreenView:
         now = time.monotonic()
         if now - self._drawn >= _REDRAW_SECONDS or isinstance(event, StateChanged):
             self._drawn = now
+            self._follow_size()
             width, height = self._console.size
             self._live.update(render(self.picture, width, height), refresh=True)
+
+    def _follow_size(self) -> None:
+        """The terminal's size as it is now, whatever COLUMNS and LINES in the environment say: they do not change."""
+        with suppress(OSError, ValueError):  # no terminal
+            columns, lines = os.get_terminal_size(self._console.file.fileno())
+            self._console.size = ConsoleDimensions(columns, lines)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -107,10 +116,11 @@ def _rule(width: int) -> Text:
 
 
 def _head_line(picture: Picture, width: int) -> Text:
-    minutes = clock(picture.time)
+    kept = f"● {', '.join(picture.keeping)}  " if picture.keeping else ""
+    right = Text.assemble("  ", (kept, "red"), (clock(picture.time), "bold"))
     title = Text.assemble(("pymoshi", "bold"), "  ", (picture.title, ""))
-    title.truncate(max(1, width - len(minutes) - 2), overflow="ellipsis", pad=True)
-    return title + Text(f"  {minutes}", "bold")
+    title.truncate(max(1, width - right.cell_len), overflow="ellipsis", pad=True)
+    return title + right
 
 
 def _meter_line(name: str, level: float, remark: str, width: int, color: str) -> Text:
@@ -153,14 +163,11 @@ def _frame_line(picture: Picture) -> Text:
 
 def _count_line(picture: Picture) -> Text:
     percent = f"{round(picture.context_used * 100)} %" if picture.context else "?"
-    line = Text.assemble(
+    return Text.assemble(
         ("memory ", "bold"),
         f"{percent}  late {picture.late} · left out {picture.shed_ms / 1000:.1f} s"
-        f" · gaps {picture.underruns} · overruns {picture.overruns}",
+        f" · gaps {picture.underruns} · overruns {picture.overruns} · xruns {picture.xruns}",
     )
-    if picture.keeping:
-        line.append(f"  ● {', '.join(picture.keeping)}", "red")
-    return line
 
 
 def _key_line(picture: Picture) -> Text:
