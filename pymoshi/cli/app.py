@@ -14,6 +14,7 @@ from pymoshi.cli.console import stderr
 from pymoshi.cli.convert import convert_command
 from pymoshi.cli.demo import demo_command
 from pymoshi.cli.devices import devices_command
+from pymoshi.cli.doctor import doctor_command
 from pymoshi.cli.info import info_command
 from pymoshi.cli.mimi import mimi_app
 from pymoshi.cli.models import models_app
@@ -37,6 +38,7 @@ app.command("talk")(talk_command)
 app.command("replay")(replay_command)
 app.command("info")(info_command)
 app.command("devices")(devices_command)
+app.command("doctor")(doctor_command)
 app.command("convert")(convert_command)
 app.command("synth")(synth_command)
 app.command("pull")(pull_command)
