@@ -5,12 +5,15 @@ pymoshi, converts models and works on files. A choice is remembered by name in `
 folder, as indices change whenever something is plugged in.
 """
 
+import ctypes
 import json
 import logging
+import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,7 +82,27 @@ def portaudio() -> Any:
         ) from error
     except Exception as error:  # PortAudioError, which cannot be named without the import that failed
         raise AudioDeviceError(f"PortAudio cannot start: {error}") from error
+    _quiet_alsa()
     return sounddevice
+
+
+@cache
+def _quiet_alsa() -> object:
+    """ALSA writes of every underrun to stderr, into whatever the terminal shows; we count them, and log what it says.
+
+    Returns what must live as long as ALSA may call it.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        library = ctypes.CDLL("libasound.so.2")
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+        # The last argument is printf's format; what belongs into it is not asked for.
+        handler = kind(lambda _file, _line, function, _code, text: log.debug("ALSA: %r: %r", function, text))
+        library.snd_lib_error_set_handler(handler)
+    except (OSError, AttributeError):  # a PortAudio that has no ALSA
+        return None
+    return handler
 
 
 def list_devices() -> list[AudioDevice]:

@@ -3,11 +3,13 @@
 One stream if microphone and speaker are one device, else two. Blocks are 10 ms, at the device's own rate.
 """
 
+import atexit
 import gc
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +28,7 @@ _BLOCKS_A_SECOND: Final = 100
 _RATES: Final = (48_000, 44_100, 32_000, 24_000, 16_000)
 _SILENT: Final = 1.0  # s without a callback: the device is gone, whatever the driver says
 _STARTING: Final = 3.0  # s that it may take to begin
+_GIVE_UP: Final = 2.0  # s to wait for a driver that hangs
 _MISSING: Final = 0.25  # s of sound that did not come: some drivers do not tell
 _PATIENCE: Final = 0.001  # by how much a device's clock may be slow without being said to miss anything
 
@@ -85,7 +88,8 @@ class Line:
         sounddevice = portaudio()
         with _portaudio_lock:
             try:
-                self._open(sounddevice)
+                with _hushed():
+                    self._open(sounddevice)
             except BaseException:
                 self.close()
                 raise
@@ -207,11 +211,26 @@ class Line:
         self._left = True
 
     def close(self) -> None:
-        """Ends the streams, without waiting for what is still to be played."""
-        while self._streams:
-            stream = self._streams.pop()
-            stream.abort()
-            stream.close()
+        """Ends the streams, without waiting for what is still to be played; takes 2 s at most, even if a driver hangs.
+
+        That happens: ALSA's plugin for PulseAudio may never come back once the server has died.
+        """
+        streams, self._streams = self._streams, []
+        if not streams:
+            return
+        closer = threading.Thread(target=_end, args=(streams,), name="pymoshi-audio-close", daemon=True)
+        closer.start()
+        closer.join(_GIVE_UP)
+        if closer.is_alive():
+            log.info("The driver of a sound device hangs; leaving it to itself")
+            # At the end of the program PortAudio would wait for it, for ever.
+            atexit.unregister(portaudio()._exit_handler)
+
+
+def _end(streams: list[Any]) -> None:
+    for stream in streams:
+        stream.abort()
+        stream.close()
 
 
 def refresh_devices() -> None:
@@ -229,6 +248,23 @@ def refresh_devices() -> None:
             sounddevice._initialize()
         except sounddevice.PortAudioError as error:
             raise AudioDeviceError(f"PortAudio cannot start: {error}") from error
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without what PortAudio writes to stderr of each failure, into the terminal's picture; errors say it as well."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 # ---- what a device takes -----------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ log = logging.getLogger("pymoshi")
 
 _LOOK: Final = 0.1  # s between two looks at a device that is there
 _RETRY: Final = 1.0  # s between two attempts to get it back
-_GIVE_UP: Final = 2.0  # s that `close` waits for a driver that hangs
+_GIVE_UP: Final = 2.0  # s that `close` waits for a driver that hangs in opening
 _LOST: Final = "Lost"
 _LATENCIES: Final = ("low", 0.05, 0.1)  # s that the device may hold back, in the order in which they are tried
 _TOO_MANY: Final = 5  # xruns within `_WINDOW` s: this machine needs more room
@@ -235,9 +235,8 @@ class DeviceStream:
         if self._watcher.is_alive():
             self._watcher.join(_GIVE_UP)
         if self._line is not None:
-            closer = threading.Thread(target=self._line.close, name="pymoshi-audio-close", daemon=True)
-            closer.start()
-            closer.join(_GIVE_UP)
+            self._line.leave()
+            self._line.close()
 
     def __enter__(self) -> Self:
         return self
