@@ -98,7 +98,7 @@ class Run:
         )
 
 
-ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 14000, 2000
+ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 14000, 1300
 
 STEPS: dict[str, Callable[[Run], None]] = {
     "voice": Run.voice,
