@@ -125,8 +125,9 @@ def _take(event: Event, stage: _Stage, *, demo: bool) -> None:
 def _choose_view(asked: TalkOptions, live: LiveOptions, picture: Picture) -> View:
     if asked.json:
         return JsonView(picture)
-    terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-    return LineView(picture) if live.plain or not (terminal or sys.platform == "win32") else ScreenView(picture)
+    able = sys.platform == "win32" or os.environ.get("TERM", "") not in ("", "dumb")
+    able = able and sys.stdout.isatty() and sys.stdout.encoding.lower().startswith("utf")
+    return ScreenView(picture) if able and not live.plain else LineView(picture)
 
 
 class _Controls:

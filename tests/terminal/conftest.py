@@ -25,7 +25,7 @@ class Terminal:
 
     def tmux(self, *arguments: str) -> str:
         """Runs a command of tmux; what it prints."""
-        command = ["tmux", "-f", "/dev/null", "-S", self._socket, *arguments]
+        command = ["tmux", "-u", "-f", "/dev/null", "-S", self._socket, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
     def run(self, command: str, width: int, height: int) -> None:
