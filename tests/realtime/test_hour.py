@@ -62,11 +62,10 @@ class Continuity:
             self.expected = None
         else:
             found = places(record.heard)
+            begin = 120 if shed or self.expected is None else 0  # there 5 ms pass over from the sound before the gap
             if self.expected is None:
                 self.expected = int(found[-1]) - (FRAME - 1) - shed
                 self.starts += 1
-            # After a gap 5 ms pass over from the old sound to the new one.
-            begin = 120 if shed else 0
             wanted = (np.arange(FRAME) + self.expected + shed) % 2**20
             self.wrong += bool((found[begin:] != wanted[begin:]).any())
             self.expected += shed + FRAME
