@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 1024
 _LONGEST_CONTEXT = 2**20  # 23 hours; memory is what limits it
+_SMALL_BYTES = 64 << 20  # of files; the smallest published model has ten times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def load(
 
     model: "demo" (a small one that comes with this package), an alias, a folder or a .gguf file.
     device: "auto", or a name from `devices()`.
-    threads: CPU threads; None for as many as this process has physical cores.
+    threads: CPU threads; None for as many as this process has physical cores, or one for a model as small as the demo.
     mimi, tokenizer: files to use instead of those found beside the model.
     codec_only: load Mimi without the language model.
     repack: on the CPU, copy weights into the layout of the fastest kernels. False saves memory and loading time.
@@ -120,7 +121,7 @@ def load(
     """
     from pymoshi.hub import layout  # here: only those who load a model pay for finding one
 
-    n_threads = 0 if threads is None else whole("threads", threads, 1, _MOST_THREADS)
+    asked = None if threads is None else whole("threads", threads, 1, _MOST_THREADS)
     files = layout.resolve(model, mimi=mimi, tokenizer=tokenizer)
     if codec_only and files.mimi is None:
         raise ModelNotFoundError(f"{files.name}: {files.missing.get('mimi', 'it is no Mimi codec')}.")
@@ -130,7 +131,7 @@ def load(
         lm_metadata=files.lm_metadata,
         mimi_metadata=files.mimi_metadata,
         device=device,
-        threads=n_threads,
+        threads=_usual_threads(files) if asked is None else asked,
         repack=repack,
         all_depformer_steps=all_depformer_steps,
         progress=progress,
@@ -142,6 +143,14 @@ def load(
     except BaseException:
         native.close()
         raise
+
+
+def _usual_threads(files: "ModelFiles") -> int:
+    """0 for the engine's own choice. A small model's threads would wait for each other most of the time: where other
+    programs compute, too, each of its many steps lasts until the last of them gets its turn.
+    """
+    paths = [path for path in (files.lm, files.mimi) if path is not None]
+    return 1 if sum(path.stat().st_size for path in paths) < _SMALL_BYTES else 0
 
 
 def _trimmed(info: dict[str, Any]) -> dict[str, Any]:

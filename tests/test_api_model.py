@@ -58,6 +58,11 @@ def test_wrong_number_of_threads_is_refused(threads: object, moshi_folder: Path)
         pymoshi.load(moshi_folder, threads=threads)  # type: ignore[arg-type]
 
 
+def test_a_small_model_takes_one_thread() -> None:
+    with pymoshi.load("demo", device="cpu") as model:
+        assert model.info.n_threads == 1
+
+
 def test_threads_are_those_asked_for(moshi_folder: Path) -> None:
     with pymoshi.load(moshi_folder, device="cpu", threads=1) as model:
         assert model.info.n_threads == 1

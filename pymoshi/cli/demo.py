@@ -70,8 +70,7 @@ def demo_command(
     say(INTRODUCTION + "\n")
     records: list[FrameRecord] = []
     started = time.perf_counter()
-    # One thread: it is so small that others would only wait for each other.
-    conversation = Conversation("demo", source=user, sink=room, seed=seed, record=target, threads=1, device="cpu")
+    conversation = Conversation("demo", source=user, sink=room, seed=seed, record=target, device="cpu")
     with Stopper() as stopper:
         with conversation, DemoView(user) as view:
             stopper.on_stop(conversation.stop)
@@ -88,7 +87,7 @@ def _talk_live(output: Path | None, play: bool | None, seed: int) -> None:
 
     if play is False:
         raise InputError("--live is a conversation; without sound there is none. Leave out --no-play.")
-    talk_command(model="demo", record=output, seed=seed, threads=1)
+    talk_command(model="demo", record=output, seed=seed)
 
 
 def _open_speaker(play: bool | None) -> AudioSink | None:
