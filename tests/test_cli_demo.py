@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from pymoshi.audio import stream
+from pymoshi.audio.signals import ArraySink
 from pymoshi.cli import talk
-from pymoshi.cli.demo import demo_command
-from pymoshi.demo import load
+from pymoshi.cli.demo import Room, demo_command, open_speaker
+from pymoshi.demo import RecordedUser, load
+from pymoshi.errors import AudioDeviceError
 
 LINE = re.compile(r"\[(\d\d):(\d\d\.\d)\] (user |model)  (.+)")
 
@@ -109,3 +112,31 @@ def test_live_is_the_talk_command_with_the_demo_model(monkeypatch: pytest.Monkey
     demo_command(live=True, output=tmp_path / "mine.wav")
     assert asked[0]["model"] == "demo"
     assert asked[0]["record"] == tmp_path / "mine.wav"
+
+
+def test_who_plays_it_hears_both_sides() -> None:
+    user, speaker = RecordedUser(), ArraySink()
+    room = Room(user, speaker)
+    for _ in range(60):  # the model greets, then it is the user's turn
+        user.read(1920, 0)
+        room.write(np.full(1920, 0.25, np.float32) if speaker.pcm.size < 20 * 1920 else np.zeros(1920, np.float32))
+    assert len(user.spoken) == 1
+    assert speaker.pcm[: 20 * 1920].min() == 0.25
+    assert np.abs(speaker.pcm[40 * 1920 :]).max() > 0.1
+
+
+def test_without_a_speaker_it_is_silent_unless_sound_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_card(*_: object) -> None:
+        raise AudioDeviceError("There is no speaker.")
+
+    monkeypatch.setattr(stream, "open_output", no_card)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert open_speaker(None) is None
+    with pytest.raises(AudioDeviceError):
+        open_speaker(True)
+
+
+def test_into_a_pipe_it_does_not_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "open_output", lambda: pytest.fail("the speaker was opened"))
+    assert open_speaker(None) is None
+    assert open_speaker(False) is None

@@ -64,7 +64,7 @@ def demo_command(
     target = output or DEFAULT_OUTPUT
     check_outputs([], [target])
     files.check_writable(target)
-    speaker = _open_speaker(play)
+    speaker = open_speaker(play)
     user = RecordedUser(paced=speaker is not None)
     room = Room(user, speaker or NullSink())
     say(INTRODUCTION + "\n")
@@ -90,7 +90,7 @@ def _talk_live(output: Path | None, play: bool | None, seed: int) -> None:
     talk_command(model="demo", record=output, seed=seed)
 
 
-def _open_speaker(play: bool | None) -> AudioSink | None:
+def open_speaker(play: bool | None) -> AudioSink | None:
     """The speaker, if it is to be used; None if there is none and nobody insists."""
     if play is False or (play is None and not sys.stdout.isatty()):
         return None
