@@ -12,7 +12,7 @@ from pymoshi import forced_text
 from pymoshi.audio.clock import Clock, SystemClock
 from pymoshi.audio.ports import AudioSink, AudioSource
 from pymoshi.conversation.controls import LOUDEST, Controls
-from pymoshi.conversation.events import Ended, Event, Notice, Progress, State, StateChanged
+from pymoshi.conversation.events import Ended, Event, Progress, State, StateChanged
 from pymoshi.conversation.loop import Loop, LoopStats, Observer
 from pymoshi.conversation.options import Options, parted
 from pymoshi.conversation.queue import EventQueue
@@ -373,10 +373,6 @@ class Conversation:
     @property
     def _now(self) -> float:
         return round(self.stats.frames * 0.08, 2)
-
-    def notice(self, text: str) -> None:
-        """Puts a notice among the events."""
-        self._queue.put(Notice(self._now, "info", text))
 
 
 def _recorder(path: Path, *, paced: bool) -> Observer:

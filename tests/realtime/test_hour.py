@@ -152,8 +152,8 @@ def test_an_hour_of_everything_at_once_loses_only_what_the_policy_says() -> None
     assert len(played) == pytest.approx(len(said) - 30, abs=5)
     delays = played - said[np.searchsorted(said, played) - 1]
     assert delays.min() > 0.0
-    assert delays.max() < 0.04 + 0.3
-    assert np.median(delays) < 0.04 + 0.06
+    assert delays.max() < 0.04 + 0.4
+    assert np.median(delays) < 0.04 + 0.11  # a driver that holds 200 ms back now and then needs a longer queue
 
 
 def test_after_a_stall_the_delay_goes_back_to_what_it_was() -> None:
