@@ -209,6 +209,24 @@ def test_ctrl_c_before_the_conversation_leaves_no_files(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_killed_conversation_leaves_all_but_the_last_second(
+    tiny: list[str], run_pymoshi: Run, moshi_folder: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "pymoshi", "talk", *tiny, "--json", *KEPT]
+    with subprocess.Popen(
+        [*command, "--input-device", "null", "--output-device", "null"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as talk:
+        assert talk.stdout is not None
+        while '"index": 40,' not in talk.stdout.readline():
+            pass
+        talk.kill()
+        talk.stdout.read()
+    assert soundfile.read(tmp_path / "r.wav")[0].shape[0] >= 25 * 1920
+    again = run_pymoshi("replay", "t.replay", "--model", moshi_folder, "--partial", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["frames"] >= 25
+
+
 # ---- what cannot be ----------------------------------------------------------------------------------------------
 
 
@@ -228,6 +246,7 @@ def test_ctrl_c_before_the_conversation_leaves_no_files(
         (["--voice", "NATF2"], "leave out --voice"),
         (["--model", "nowhere"], "nowhere"),
         (["--kv-type", "f8"], "f8"),
+        (["--push-to-talk"], "needs a terminal"),
         (["-i", "question.wav"], "--output"),
         (["-o", "a.wav"], "--input"),
         (["-i", "question.wav", "-o", "a.wav", "--push-to-talk"], "no --push-to-talk"),
@@ -272,6 +291,13 @@ def test_files_can_be_recorded_and_replayed_too(
     again = run_pymoshi("replay", "b", "--model", moshi_folder)
     assert again.returncode == 0, again.stderr
     assert "Equal bit by bit" in again.stdout
+
+
+def test_events_between_files_are_complete(run_pymoshi: Run, tiny: list[str], question: Path) -> None:
+    done = run_pymoshi("talk", *tiny, "-i", question, "-o", "a.wav", "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["index"] for event in events if event["type"] == "frame_done"] == list(range(25))
 
 
 def test_replay_of_another_model_or_a_damaged_bundle_ends_with_2(

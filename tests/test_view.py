@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -9,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from frames import made_up_record
+from pymoshi.cli.console import say
 from pymoshi.cli.view import Picture
 from pymoshi.cli.view_json import JsonView, as_json
 from pymoshi.cli.view_lines import LineView
 from pymoshi.cli.view_screen import ScreenView, render
+from pymoshi.conversation import LoopStats
 from pymoshi.conversation.events import (
     Ended,
     Event,
@@ -27,11 +30,8 @@ from pymoshi.conversation.events import (
 )
 
 
-def frame(index: int, *, text: str = "", late: bool = False, user_db: float = -20) -> FrameDone:
-    record = replace(
-        made_up_record(index), text=text, late=late, shed_ms=80.0 if late else 0.0, underruns=2, overruns=1,
-        user_db=user_db,
-    )  # fmt: skip
+def frame(index: int, *, text: str = "", user_db: float = -20) -> FrameDone:
+    record = replace(made_up_record(index), text=text, user_db=user_db)
     return FrameDone(record.time, record)
 
 
@@ -44,7 +44,7 @@ CONVERSATION: list[Event] = [
     TextPiece(0.72, " Hel"),
     frame(9, text=" Hel"),
     TextPiece(0.8, "lo there."),
-    frame(10, text="lo there.", late=True),
+    frame(10, text="lo there."),
     SpeechStarted(1.0, "model"),
     SpeechEnded(1.5, "model", 0.5),
     SpeechStarted(2.0, "user"),
@@ -78,7 +78,8 @@ def test_picture_fills_the_terminal_and_no_more(width: int, height: int) -> None
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])
 def test_everything_promised_is_on_the_terminal(width: int, height: int) -> None:
-    picture = picture_of(CONVERSATION, context=300, primed=90, keeping=("recording",), keys=True, xruns=7)
+    picture = picture_of(CONVERSATION, context=300, primed=90, keeping=("recording",), keys=True)
+    picture.count(LoopStats(late=1, shed_ms=80, underruns=2, overruns=1, xruns=7))
     shown = "\n".join(screen(picture, width, height))
     for words in (
         "demo on cpu", "00:04.7", "listening", "-20 dB", "-30 dB", "62 of 80 ms", "encode 12", "model 38", "decode 11",
@@ -188,3 +189,25 @@ def test_frame_in_json_has_its_numbers_without_its_samples() -> None:
     assert content["codes"] == list(range(8))
     assert "heard" not in content
     assert "said" not in content
+
+
+def test_messages_do_not_break_the_picture_and_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(width=80, height=24, file=io.StringIO(), force_terminal=True, color_system=None)
+    logger, handler = logging.getLogger("pymoshi"), logging.StreamHandler()
+    logger.addHandler(handler)
+    try:
+        with ScreenView(Picture(title="demo"), console) as view:
+            say("It speaks with a voice of its own choosing.")
+            assert view.picture.notice is not None
+            assert view.picture.notice.text == "It speaks with a voice of its own choosing."
+            logger.warning("the disk is slow")
+            assert view.picture.notice.text == "the disk is slow"
+            assert capsys.readouterr().err == ""
+        assert capsys.readouterr().err.splitlines() == [
+            "It speaks with a voice of its own choosing.",
+            "the disk is slow",
+        ]
+        logger.warning("afterwards")
+        assert capsys.readouterr().err == "afterwards\n"
+    finally:
+        logger.removeHandler(handler)

@@ -19,6 +19,7 @@ from pymoshi.cli.view_lines import LineView
 from pymoshi.cli.view_screen import ScreenView
 from pymoshi.conversation import Conversation, Ended, Event, FrameDone, Notice, Progress, State, StateChanged
 from pymoshi.dialogue import Turn
+from pymoshi.errors import InputError
 from pymoshi.transcript import clock
 
 DEMO_REMARK: Final = "This demonstration model reacts to when you speak, not to what you say."
@@ -43,6 +44,8 @@ def talk_live(asked: TalkOptions, live: LiveOptions) -> None:
     """Converses until somebody ends it. Raises PymoshiError; typer.Exit after a signal."""
     asked.role.check()
     asked.outputs.check(named_files(live.input_device), named_files(live.output_device))
+    if live.push_to_talk and not Keys(lambda key: None).available:
+        raise InputError("--push-to-talk needs a terminal to press space in; without one leave it out.")
     offer(asked.model.name)
     with Stopper() as stopper, ExitStack() as stack:
         ports = open_ports(live.input_device, live.output_device, echo_cancel=live.echo_cancel)
@@ -52,10 +55,8 @@ def talk_live(asked: TalkOptions, live: LiveOptions) -> None:
         view = _choose_view(asked, live, picture)
         controls = _Controls(picture, stopper)
         try:
-            with ExitStack() as shown:
-                shown.enter_context(view)
-                if isinstance(view, ScreenView):
-                    picture.keys = shown.enter_context(Keys(controls.press)).available
+            with view, Keys(controls.press) as keys:
+                picture.keys = keys.available
                 _converse(asked, live, ports, _Stage(stopper, view, controls, minutes))
         finally:
             minutes.write(asked.outputs)
@@ -112,7 +113,7 @@ def _take(event: Event, stage: _Stage, *, demo: bool) -> None:
     minutes.hear(event)
     conversation = stage.controls.conversation
     if isinstance(event, FrameDone) and conversation is not None:
-        picture.xruns = conversation.stats.xruns
+        picture.count(conversation.stats)
     if isinstance(event, FrameDone) and not picture.context:
         picture.context, picture.primed = minutes.context, minutes.primed
         if isinstance(view, JsonView):

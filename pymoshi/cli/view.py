@@ -20,6 +20,7 @@ from pymoshi.conversation.events import (
     TextPiece,
     Who,
 )
+from pymoshi.conversation.loop import LoopStats
 from pymoshi.dialogue import PAUSE_SECONDS, printable
 
 _RECENT: Final = 25  # frames over which times are averaged: 2 s
@@ -110,13 +111,15 @@ class Picture:
             case Ended(_, reason):
                 self.state, self.detail = State.ENDED, reason
 
+    def count(self, stats: LoopStats) -> None:
+        """The numbers, from where they are exact: events may be left out, these are not."""
+        self.late, self.shed_ms = stats.late, stats.shed_ms
+        self.underruns, self.overruns, self.xruns = stats.underruns, stats.overruns, stats.xruns
+
     def _take_frame(self, record: FrameRecord) -> None:
         self.recent.append(record)
         self.frames = record.index + 1
         self.time = record.time
-        self.late += record.late
-        self.shed_ms += record.shed_ms
-        self.underruns, self.overruns = record.underruns, record.overruns
         self.user_db = max(record.user_db, self.user_db - _FALL_DB)
         self.model_db = max(record.model_db, self.model_db - _FALL_DB)
         if self.notice is not None and record.time - self.notice.time > _NOTICE_SECONDS:

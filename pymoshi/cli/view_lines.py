@@ -27,6 +27,7 @@ class LineView:
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
         self._lines = Lines()
+        self._keys_told = False
 
     def handle(self, event: Event) -> None:
         """The next event."""
@@ -39,6 +40,9 @@ class LineView:
                 self._print(self._lines.add(time, ""))
             case SpeechEnded(time, "user", seconds):
                 say(f"[{clock(max(0.0, time - seconds))}] you spoke {seconds:.1f} s")
+            case StateChanged(_, State.LISTENING, _) if self.picture.keys and not self._keys_told:
+                self._keys_told = True
+                say("Keys: m or space mutes, i interrupts, + and - change the volume, q ends.")
             case StateChanged(_, state, detail) if state not in _UNSAID and state is not before:
                 what = f"{state.value.replace('_', ' ')}{': ' + printable(detail) if detail else ''}"
                 say(f"[{clock(self.picture.time)}] {what}")

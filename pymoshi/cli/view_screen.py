@@ -1,10 +1,12 @@
 """The conversation on a terminal: state, meters, running transcript, times, keys. Redrawn as a whole."""
 
+import io
 import logging
 import os
+import sys
 import time
 from contextlib import suppress
-from typing import Final, Self
+from typing import Any, Final, Self, TextIO
 
 from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
@@ -38,9 +40,11 @@ class ScreenView:
     def __init__(self, picture: Picture, console: Console | None = None) -> None:
         self.picture = picture
         self._console = console or Console()
-        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._live = Live(
+            console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
         self._drawn = 0.0
-        self._log = _LogToNotice(self)
+        self._aside = _Aside(picture)
 
     def handle(self, event: Event) -> None:
         """Takes an event and draws, but not more often than eyes can follow."""
@@ -59,33 +63,49 @@ class ScreenView:
             self._console.size = ConsoleDimensions(columns, lines)
 
     def __enter__(self) -> Self:
+        self._aside.take_over()
         self._live.start()
-        self._log.attach()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._log.detach()
         self._live.stop()
+        self._aside.give_back()
 
 
-class _LogToNotice(logging.Handler):
-    """Warnings of the library would break the picture; while it is shown they are part of it."""
+class _Aside(io.TextIOBase):
+    """Stands for stderr while the picture is shown: lines become notices, and are printed when it is gone."""
 
-    def __init__(self, view: ScreenView) -> None:
-        super().__init__(logging.WARNING)
-        self._view = view
-        self._before: list[logging.Handler] = []
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._line = ""
+        self._kept: list[str] = []
+        self._before: TextIO | None = None
+        self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
 
-    def attach(self) -> None:
-        logger = logging.getLogger("pymoshi")
-        self._before, logger.handlers = logger.handlers, [self]
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._kept.append(line)
+                self._picture.notice = Notice(self._picture.time, "warning", line)
+        return len(text)
 
-    def detach(self) -> None:
-        logging.getLogger("pymoshi").handlers = self._before
+    def take_over(self) -> None:
+        """From now on. Log handlers hold on to the stream that they were made with."""
+        self._before, sys.stderr = sys.stderr, self
+        for handler in logging.getLogger("pymoshi").handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is self._before:
+                self._handlers.append((handler, handler.setStream(self)))
 
-    def emit(self, record: logging.LogRecord) -> None:
-        picture = self._view.picture
-        picture.notice = Notice(picture.time, "warning", record.getMessage())
+    def give_back(self) -> None:
+        """Prints what was kept to where it was meant for."""
+        if self._before is None:
+            return
+        sys.stderr, self._before = self._before, None
+        for handler, stream in self._handlers:
+            handler.setStream(stream)
+        for line in [*self._kept, *([self._line] if self._line else [])]:
+            print(line, file=sys.stderr)
 
 
 def render(picture: Picture, width: int, height: int) -> Group:
