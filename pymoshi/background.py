@@ -2,12 +2,14 @@
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from pymoshi.errors import PymoshiError
 
 if TYPE_CHECKING:
     from pymoshi.conversation.events import FrameRecord
+    from pymoshi.session import Session
 
 _MOST_WAITING: Final = 750  # frames: a minute, 12 MB
 
@@ -79,3 +81,36 @@ class InBackground:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class KeptFile:
+    """A file that is opened when there is a session: a conversation that does not begin leaves none.
+
+    An observer for `Conversation(observers=...)`, for example of a replay bundle:
+
+        KeptFile("replay", lambda session: ReplayWriter("talk.replay", session, voice=voice, prompt=prompt))
+
+    What `add` raises is told by the conversation, which goes on without it.
+    """
+
+    def __init__(self, name: str, open_file: "Callable[[Session], Keeper]") -> None:
+        self.name = name
+        self._open = open_file
+        self._background: InBackground | None = None
+
+    def begin(self, session: "Session") -> None:
+        """Raises what opening the file raises."""
+        self._background = InBackground(self._open(session), self.name)
+
+    def add(self, record: "FrameRecord") -> None:
+        """The next frame."""
+        if self._background is not None:
+            self._background.add(record)
+
+    def close(self) -> None:
+        """Completes the file; closing twice is allowed."""
+        if self._background is not None:
+            self._background.close()
+
+    def __str__(self) -> str:
+        return f"The {self.name}"

@@ -13,7 +13,6 @@ from pymoshi.errors import InputError
 _LIVE = "Live conversation"
 _FILES = "Between files, as fast as it goes"
 _KEPT = "What is kept"
-_ROLE = "Who the model is"
 _MODEL = "Model"
 
 
@@ -153,9 +152,9 @@ def talk_command(
 ) -> None:
     """Talk with the model: through microphone and speaker, or between files with --input and --output.
 
-    Live, the terminal shows who speaks, what the model says and how the machine keeps up. Keys: m mutes, space talks
-    with --push-to-talk, i interrupts the model, + and - change the volume, q ends. Ctrl-C ends, too, and completes all
-    files.
+    Live, the terminal shows who speaks and how the machine keeps up. Its keys:
+    m mutes, i interrupts the model, + and - change the volume, q ends.
+    Ctrl-C ends, too, and completes all files.
     """
     session: dict[str, Any] = {
         "seed": seed,
