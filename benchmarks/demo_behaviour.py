@@ -108,7 +108,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """All conversations at one temperature; the same users at each."""
     started = perf_counter()
-    total, groups, rows = Score(), dict[str, Score](), []
+    total, rows = Score(), []
+    manners, backgrounds = dict[str, Score](), dict[str, Score]()
     spoken: list[tuple[str, Samples]] = []
     times: list[float] = []
     for number, (manner, background) in enumerate(plan(options.conversations)):
@@ -117,14 +118,16 @@ def evaluate(
         heard = converse(model, user, kept, script, temperature=temperature, seed=number)
         found = score(heard.trace)
         total.add(found)
-        groups.setdefault(manner, Score()).add(found)
+        manners.setdefault(manner, Score()).add(found)
+        backgrounds.setdefault(background, Score()).add(found)
         spoken += heard.complete_lines
         times += heard.frame_ms
         rows.append({"manner": manner, **kept, **found.as_json()})
         _tell(number, options.conversations)
     return {
         **total.as_json(),
-        "by_manner": {name: group.as_json() for name, group in groups.items()},
+        "by_manner": {name: group.as_json() for name, group in manners.items()},
+        "by_background": {name: group.as_json() for name, group in backgrounds.items()},
         "speech_against_text": _agreement(spoken, options.recognise, options.seed),
         "frame_ms": {"median": round(float(np.median(times)), 2), "p99": round(float(np.quantile(times, 0.99)), 2)},
         "wall_seconds": round(perf_counter() - started, 1),
@@ -230,16 +233,19 @@ def report(results: dict[str, Any]) -> str:
     rows = [[label, *(_cell(results[name], key) for name in columns)] for key, label in _ROWS.items()]
     parts = [table(["", *columns], rows)]
     for name in columns:
-        parts.append(f"\n{name}, by manner of the user:\n")
-        manners = results[name]["by_manner"]
-        parts.append(table(
-            ["", *manners], [[label, *(_cell(group, key) for group in manners.values())] for key, label in _ROWS.items()
-                             if key in next(iter(manners.values()))],
-        ))  # fmt: skip
+        for group in ("manner", "background"):
+            parts.append("\n" + _breakdown(f"{name}, {group}", results[name][f"by_{group}"]))
     if "voice" in results:
         rates = {name: found["word_error_rate"] for name, found in results["voice"].items()}
         parts.append("\nword error rate of complete lines: " + ", ".join(f"{k} {v:.3f}" for k, v in rates.items()))
     return "\n".join(parts)
+
+
+def _breakdown(title: str, groups: dict[str, Any]) -> str:
+    return table(
+        [title, *_COLUMNS.values()],
+        [[name, *(_cell(found, key) for key in _COLUMNS)] for name, found in groups.items()],
+    )
 
 
 _ROWS = {
@@ -256,15 +262,25 @@ _ROWS = {
     "frame_ms": "ms a frame of 80 ms, one thread (median, p99)",
     "wall_seconds": "seconds to compute",
 }
+_COLUMNS = {
+    "greeted": "greeted",
+    "answered": "answered",
+    "stopped": "obeyed",
+    "false_starts_while_the_user_speaks": "false/min in speech",
+    "false_starts_otherwise": "else",
+    "lines_as_in_the_script": "lines",
+}
 
 
 def _cell(result: dict[str, Any], key: str) -> str:
     match result[key]:
         case {"percent": percent, "count": count, "of": of, **rest}:
-            seconds = f" ({rest['median_s']}, {rest['p90_s']} s)" if rest.get("median_s") else ""
-            return f"{count}/{of} = {percent} %{seconds}" if of else "-"
+            seconds = f" ({rest['median_s']:.2f}, {rest['p90_s']:.2f} s)" if rest.get("median_s") else ""
+            return f"{count}/{of} {percent:.0f} %{seconds}" if of else "-"
+        case {"per_minute": None}:
+            return "-"
         case {"per_minute": rate, "count": count}:
-            return f"{rate} ({count})"
+            return f"{rate:.2f} ({count})"
         case {"word_error_rate": rate, "utterances": count}:
             return f"{rate} ({count} utterances)"
         case {"median": median, "p99": p99}:
