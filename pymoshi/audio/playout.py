@@ -187,6 +187,8 @@ class Playout:
         fading = self._fading
         if self._playing:
             tail = self._ring.read(min(self._fade, place - self._ring.consumed))
+            if self._risen < self._fade:  # in the middle of fading in: down from where it is
+                tail *= self._ramp[max(self._risen - 1, 0)]
             mirrored = np.concatenate([self._history, tail])[::-1]  # if there is less left than a fade-out takes
             fading = np.concatenate([tail, mirrored])[: self._fade] * self._ramp[::-1]
         self._ring.skip(place - self._ring.consumed)

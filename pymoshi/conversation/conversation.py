@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar, Unpack, runtime_checkable
 
@@ -384,7 +384,7 @@ def _recorder(path: Path, *, paced: bool) -> Observer:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
-    if not loop.is_closed():
+    with suppress(RuntimeError):  # the event loop was closed: nobody listens any more
         loop.call_soon_threadsafe(changed.set)
 
 

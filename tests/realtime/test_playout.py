@@ -1,7 +1,11 @@
 """Playout: no clicks, no growing queue, whatever the frames and the device do."""
 
+import threading
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pymoshi.audio.playout import Playout
@@ -144,3 +148,64 @@ def test_nothing_old_is_played_when_a_device_comes_back() -> None:
     assert playout.queued() / 24_000 < 0.7
     assert sound.max() == pytest.approx(0.5, abs=0.01)
     assert sound[-1] == pytest.approx(0.5, abs=0.01)
+
+
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(1, 4)),
+        st.tuples(st.just("pull"), st.integers(1, 2400)),
+        st.tuples(st.just("clear"), st.just(0)),
+    ),
+    max_size=80,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from([16_000, 24_000, 44_100]), moves)
+def test_nothing_that_frames_and_devices_do_makes_a_click_or_a_long_queue(
+    rate: int, todo: list[tuple[str, int]]
+) -> None:
+    playout, sound, played = Playout(rate), iter(frames_of(tone(30.0, 100.0))), [np.zeros(2, np.float32)]
+    for what, n in todo:
+        match what:
+            case "write":
+                for _ in range(n):
+                    playout.write(next(sound))
+            case "pull":
+                out = np.full(n, np.nan, np.float32)
+                playout.pull(out)
+                played.append(out)
+            case _:
+                playout.clear()
+        assert 0 <= playout.queued() < 0.8 * 24_000
+    everything = np.concatenate(played)
+    assert np.isfinite(everything).all()
+    assert np.abs(everything).max() < 0.6
+    # The tone's own steps, a jump of the tone passed over in 10 ms, and a fade within 5 ms, all at once.
+    assert np.abs(np.diff(everything)).max() < 0.5 * 2 * np.pi * 100 / rate + 1.0 / (0.005 * rate) * 1.6
+
+
+def test_a_device_and_a_conversation_in_threads_of_their_own_make_no_click() -> None:
+    playout, sound = Playout(24_000), frames_of(tone(8.0, 100.0))
+    done = threading.Event()
+
+    def write() -> None:
+        for k, frame in enumerate(sound):
+            while playout.queued() > 3 * FRAME:
+                pass
+            playout.write(frame)
+            if k % 20 == 19:
+                playout.clear()
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    played = []
+    while not done.is_set():
+        out = np.empty(240, np.float32)
+        playout.pull(out)
+        played.append(out)
+    writer.join()
+    everything = np.concatenate(played)
+    assert np.abs(everything).max() > 0.4
+    assert np.abs(np.diff(everything)).max() < 0.5 * 2 * np.pi * 100 / 24_000 + 1.0 / (0.005 * 24_000) * 1.6
