@@ -41,8 +41,9 @@ def test_a_tone_is_the_same_tone_at_any_rate_of_the_device(rate: int) -> None:
         if (frame := capture.read(FRAME, 0.0)) is not None:
             heard.append(frame)
     sound = np.concatenate(heard)
-    assert sound.size >= 24_000 - FRAME - 0.015 * 24_000  # the resampler holds 13 ms back, no more
-    assert noise_below_tone(sound[2400:], 1000) > 70
+    assert sound.size >= 24_000 - FRAME - 0.011 * 24_000  # the resampler holds 11 ms back, no more
+    assert noise_below_tone(sound[2400:], 1000) > 90
+    assert capture.stats().latency < (0.011 if rate < 24_000 else 0.006 if rate % 24_000 else 0.0015)
 
 
 def noise_below_tone(sound: NDArray[np.float32], frequency: float) -> float:
@@ -51,6 +52,15 @@ def noise_below_tone(sound: NDArray[np.float32], frequency: float) -> float:
     peak = round(frequency * sound.size / 24_000)
     tone = spectrum[peak - 6 : peak + 7].sum()
     return float(10 * np.log10(tone / (spectrum.sum() - tone)))
+
+
+def test_what_the_model_cannot_hear_does_not_fold_into_what_it_hears() -> None:
+    capture = Capture(48_000, clock=VirtualClock())
+    n = np.arange(48_000)
+    capture.push((0.5 * np.sin(2 * np.pi * 15_000 * n / 48_000)).astype(np.float32))
+    heard = capture.read(20_000, 0.0)
+    assert heard is not None
+    assert np.abs(heard[1000:]).max() < 1e-3
 
 
 def test_stereo_becomes_the_mean_of_both_sides() -> None:
