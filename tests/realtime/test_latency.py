@@ -9,7 +9,7 @@ from realtime.virtual import Call, EchoingModel, Microphone, Samples, Speaker, V
 
 
 def added_ms(rate: int, block_seconds: float, compute: float) -> list[float]:
-    """Milliseconds that each of some beeps took from the microphone to the speaker, without the 80 and the computing."""
+    """Milliseconds from the microphone to the speaker, of each of some beeps, without the 80 and the computing."""
     clock, heard = VirtualClock(), list[float]()
     call = Call(clock, EchoingModel(clock, lambda _: compute), Capture(rate, clock=clock), Playout(rate))
 
