@@ -1,7 +1,8 @@
 """`python -m training all` makes the demo model from nothing; `python -m training STEP` repeats one step.
 
-Steps, in order: voice people crops encoder assets tracks decoder language export. Everything goes to --work; the last
-step writes the model folder there. --smoke runs all of it with a handful of steps.
+Steps, in order: voice people crops encoder assets tracks decoder language export bundle. All their files go to --work:
+the model as published ones look to `model` in it, the package's own files to `bundle`. --smoke runs all of it with a
+handful of steps.
 """
 
 import argparse
@@ -97,6 +98,9 @@ class Run:
             self._path("model"), self._path("codec.pt"), self._path("language.pt"), self._path("tokenizer.model")
         )
 
+    def bundle(self) -> None:
+        export.bundle(self._path("model"), self._path("bundle"))
+
 
 ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 14000, 1300
 
@@ -110,6 +114,7 @@ STEPS: dict[str, Callable[[Run], None]] = {
     "decoder": Run.decoder,
     "language": Run.language,
     "export": Run.export,
+    "bundle": Run.bundle,
 }
 
 

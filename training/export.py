@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,38 @@ def export(folder: Path, codec_path: Path, language_path: Path, tokenizer: Path)
         "lm_gen_config": SAMPLING,
     }
     _write(folder / "config.json", language.CONFIG | files)
-    script = enumerate(zip(KINDS, LINES, strict=True))
-    _write(folder / "script.json", [{"id": number, "kind": kind, "text": text} for number, (kind, text) in script])
+    _write(folder / "script.json", _script())
 
 
 def bundle(source: Path, target: Path) -> None:
     """Converts the folder of `export` into the files that the package carries."""
     subprocess.run(
-        ["pymoshi", "convert", str(source), "-o", str(target), "--quantize", "q8_0", "--mimi", "f16-all"], check=True
+        [
+            sys.executable,
+            "-m",
+            "pymoshi",
+            "convert",
+            str(source),
+            "-o",
+            str(target),
+            "--quantize",
+            "q8_0",
+            "--mimi",
+            "f16-all",
+        ],
+        check=True,
     )
     shutil.copyfile(source / "script.json", target / "script.json")
+
+
+def _script() -> list[dict[str, str]]:
+    """The lines as the package tells them: numbered within their kind."""
+    counts = Counter[str]()
+    lines = []
+    for kind, text in zip(KINDS, LINES, strict=True):
+        counts[kind] += 1
+        lines.append({"id": f"{kind}{counts[kind]}", "kind": kind, "text": text})
+    return lines
 
 
 def _packed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
