@@ -28,7 +28,7 @@ _LOOK: Final = 0.1  # s between two looks at a device that is there
 _RETRY: Final = 1.0  # s between two attempts to get it back
 _GIVE_UP: Final = 2.0  # s that `close` waits for a driver that hangs in opening
 _LOST: Final = "Lost"
-_LATENCIES: Final = ("low", 0.05, 0.1)  # s that the device may hold back, in the order in which they are tried
+_LATENCIES: Final = ("low", 0.04, 0.08)  # s that the device may hold back, in the order in which they are tried
 _TOO_MANY: Final = 5  # xruns within `_WINDOW` s: this machine needs more room
 _WINDOW: Final = 5.0
 
