@@ -170,6 +170,11 @@ class DeviceStream:
         """Looks after the devices: notes that one went away, or tries to get it back."""
         line = self._line
         if line is None:
+            try:
+                refresh_devices()
+            except AudioDeviceError as error:
+                log.debug("The sound device is not back: %s", error)
+                return
             self._come_back()
         elif not line.alive:
             self._detail = f"{_LOST} {_named(line.devices)}; the conversation goes on in silence until it is back."
@@ -197,7 +202,6 @@ class DeviceStream:
 
     def _come_back(self) -> None:
         try:
-            refresh_devices()
             line = self._open()
         except AudioDeviceError as error:
             log.debug("The sound device is not back: %s", error)
