@@ -109,6 +109,8 @@ def test_a_frame_takes_its_bytes_over_the_bandwidth_and_what_comes_beside() -> N
     assert frame_ms(found, speed, remembered=0, decodes=False) == pytest.approx(expected - 12)
     full = expected + 1000 * 3000 * 524_288 / 20e9
     assert frame_ms(found, speed, remembered=3000) == pytest.approx(full)
+    slow_attention = replace(speed, bandwidth={**speed.bandwidth, "kv": 5e9})
+    assert frame_ms(found, slow_attention, remembered=1000) == pytest.approx(expected + 1000 * 1000 * 524_288 / 5e9)
     assert frame_ms(found, speed, remembered=99_999) == pytest.approx(full)  # no more than the model remembers
 
 

@@ -19,6 +19,13 @@ def test_as_many_matrices_are_gone_through_as_fit_the_bytes_asked_for() -> None:
     assert _native.bandwidth("cpu", "q8_0", threads=1, n_bytes=3 * one + 5, seconds=0.01).n_bytes == 3 * one
 
 
+def test_attention_goes_through_keys_and_values() -> None:
+    layer = 2 * _native.row_size("f16", 4096) * 1024
+    found = _native.bandwidth("cpu", "kv", threads=1, n_bytes=2 * layer, seconds=0.01)
+    assert found.n_bytes == 2 * layer
+    assert found.best >= found.median > 0
+
+
 def test_unknown_types_are_refused_with_those_that_are_known() -> None:
     with pytest.raises(InputError, match=r"q4_k.*q4_K"):
         _native.bandwidth("cpu", "q4_k")

@@ -10,6 +10,7 @@ from rich.text import Text
 from pymoshi.cli.console import stderr
 from pymoshi.cli.table import WIDE, print_table
 from pymoshi.doctor import Prediction, Report, Verdict, examine
+from pymoshi.doctor.prediction import KV
 from pymoshi.hub.download import human_size
 
 _LABEL = 12  # columns
@@ -95,10 +96,12 @@ def _print(report: Report) -> None:
 
 def _print_speed(report: Report, line: Line) -> None:
     measured = report.measured
-    rates = ", ".join(f"{kind} {found.median / 1e9:.1f}" for kind, found in measured.bandwidth.items())
+    rates = ", ".join(f"{kind} {found.median / 1e9:.1f}" for kind, found in measured.bandwidth.items() if kind != KV)
     why = f" ({measured.reason})" if measured.reason else ""
     threads = f" on {measured.threads} threads" if measured.device == "cpu" and measured.threads > 1 else ""
     line("measured", f"{measured.device}{why}{threads}: {rates} GB of weights a second")
+    if KV in measured.bandwidth:
+        line("", f"attention: {measured.bandwidth[KV].median / 1e9:.1f} GB of keys and values a second")
     codec = measured.codec
     line("codec", f"{codec.encode_ms:.1f} + {codec.decode_ms:.1f} ms a frame, {codec.how}")
 

@@ -25,7 +25,7 @@ from pymoshi.doctor.machine import (
     free_memory,
     load_per_core,
 )
-from pymoshi.doctor.prediction import SAFE_MS, Prediction, Speed, Verdict, choose, predict_all, real_time
+from pymoshi.doctor.prediction import KV, SAFE_MS, Prediction, Speed, Verdict, choose, predict_all, real_time
 from pymoshi.doctor.sound import SoundReport, examine_sound
 from pymoshi.doctor.steadiness import is_steady
 from pymoshi.errors import DeviceError, UnsupportedModelError
@@ -39,7 +39,7 @@ log = logging.getLogger("pymoshi")
 
 Step = Callable[[str], None]
 
-_TYPES: Final = {"q4_k": "q4_K", "q8_0": "q8_0", "f16": "f16", "bf16": "bf16"}  # ours: ggml's
+_TYPES: Final = {"q4_k": "q4_K", "q8_0": "q8_0", "f16": "f16", "bf16": "bf16", KV: KV}  # ours: ggml's
 _SECONDS: Final = 0.4  # of measuring, for each type of weights
 _QUICK_SECONDS: Final = 0.15
 _BUSY: Final = 0.5  # programs that wait for each processor
@@ -54,7 +54,7 @@ class Measured:
     """Why "auto" chose it; "" if it was asked for."""
     threads: int
     bandwidth: dict[str, _native.Bandwidth]
-    """By type of weights."""
+    """By type of weights; "kv" is attention to the past."""
     codec: CodecSpeed
     note: str
     """What makes the figures doubtful; "" if nothing does."""
@@ -171,7 +171,7 @@ def _measure(device: Device, reason: str, threads: int | None, quick: bool, step
     load = load_per_core()
     bandwidth = {}
     for kind, name in _TYPES.items():
-        step(f"bandwidth with {kind} weights")
+        step("attention" if kind == KV else f"bandwidth with {kind} weights")
         try:
             bandwidth[kind] = _native.bandwidth(
                 device.name, name, threads=threads or 0, seconds=_QUICK_SECONDS if quick else _SECONDS

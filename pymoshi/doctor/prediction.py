@@ -15,6 +15,10 @@ FRAME_MS: Final = 1000 * FRAME_SECONDS
 SAFE_MS: Final = 0.9 * FRAME_MS
 """What a frame may take: some of the 80 ms belong to the sound card, the terminal and other programs."""
 
+KV: Final = "kv"
+"""Among the types of weights: the keys and values of the past. On a CPU attention takes several times as long as a
+product of as many bytes."""
+
 _SCRATCH: Final = 200_000_000  # bytes: graphs, codec state, inputs
 _ACCURATE_ENOUGH: Final = ("q8_0", "q4_k", "bf16", "f16")
 """By preference where several run: q8_0 is as good as bf16 to the ear, q4_k is a little less."""
@@ -50,7 +54,7 @@ class Speed:
     """A device, measured."""
 
     bandwidth: Mapping[str, float]
-    """Bytes of weights per second, by type as `pymoshi convert` names it; "f16" at least."""
+    """Bytes of weights per second, by type as `pymoshi convert` names it, "f16" at least; "kv": keys and values."""
     op_seconds: float
     encode_ms: float
     decode_ms: float
@@ -140,9 +144,9 @@ def predict(model: CatalogModel, variant: Variant, speed: Speed, free_memory: in
 
 
 def frame_ms(costs: Cost, speed: Speed, *, remembered: int, decodes: bool = True) -> float:
-    """Milliseconds of a frame with that many frames before it. Keys and values are read as fast as f16 weights."""
+    """Milliseconds of a frame with that many before it. Attention that was not measured is as fast as f16 weights."""
     seconds = sum(speed.seconds(n_bytes, kind) for kind, n_bytes in costs.read.items())
-    seconds += speed.seconds(costs.kv_per_frame * min(remembered, costs.context), "f16")
+    seconds += speed.seconds(costs.kv_per_frame * min(remembered, costs.context), KV)
     seconds += costs.operations * speed.op_seconds
     return 1000 * seconds + speed.encode_ms + (speed.decode_ms if decodes else 0.0)
 

@@ -110,6 +110,7 @@ typedef struct moshi_bandwidth_result {
 /* How fast a device gets through weights of a type ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_K"), with the product of
  * matrix and vector that a conversation consists of. The bytes that a frame goes through over this is the time that it
  * takes at least.
+ * The type "kv" stands for the keys and values of the past in f16, which attention goes through.
  * device, n_threads: as in moshi_model_params.
  * n_bytes: of weights; 0 for many times what caches hold, but no more than a quarter of the free memory.
  * seconds: of measuring, 0.01 to 60; preparing takes a little, too. */

@@ -363,6 +363,8 @@ void bandwidth_is_measured_for_every_type() {
     }
     moshi_bandwidth_result r = {};
     DONE(moshi_bandwidth("auto", 2, "q4_K", 1, 0.01, &r));
+    DONE(moshi_bandwidth("cpu", 2, "kv", 40 << 20, 0.01, &r));
+    CHECK_EQ(r.n_bytes, 2 * 2 * 4096 * 2 * 1024u);
     constexpr moshi_status kArgument = MOSHI_ERROR_ARGUMENT;
     REFUSED(moshi_bandwidth(nullptr, 1, "f16", 1, 0.1, &r), kArgument, "device is NULL");
     REFUSED(moshi_bandwidth("cpu", 1, nullptr, 1, 0.1, &r), kArgument, "type is NULL");

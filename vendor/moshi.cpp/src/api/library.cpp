@@ -58,6 +58,11 @@ moshi_status moshi_bandwidth(const char * device, int32_t n_threads, const char 
         if (!(seconds >= kShortest && seconds <= kLongest)) { // NaN fails too
             fail(MOSHI_ERROR_ARGUMENT, "%g seconds; expected %g to %g", seconds, kShortest, kLongest);
         }
-        *out = measure_bandwidth(device, checked_threads(n_threads), type_named(type, "type"), n_bytes, seconds);
+        require(type, "type");
+        if (std::strcmp(type, "kv") == 0) {
+            *out = measure_attention(device, checked_threads(n_threads), n_bytes, seconds);
+        } else {
+            *out = measure_products(device, checked_threads(n_threads), type_named(type, "type"), n_bytes, seconds);
+        }
     });
 }

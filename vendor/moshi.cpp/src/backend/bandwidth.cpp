@@ -17,7 +17,9 @@ namespace {
 
 constexpr int64_t kIn = 4096, kOut = 12288;   // a 7B model's in_proj
 constexpr uint64_t kEnough = uint64_t(256) << 20, kEnoughForGpu = uint64_t(1) << 30; // bytes of matrices
-constexpr uint64_t kMostMatrices = 4096;
+constexpr uint64_t kMostPieces = 4096;
+constexpr int64_t kHeads = 32, kRemembered = 1024; // of a 7B model's memory: frames
+constexpr const char * kWhat = "measuring the bandwidth";
 constexpr int kFewestPasses = 3, kChain = 128;
 constexpr double kShareOfSmall = 0.1; // of the time
 
@@ -68,9 +70,26 @@ double small_operation(Compute & compute, ggml_tensor * x, double seconds) {
     return median(passes_of(graph, seconds)) / (2 * kChain);
 }
 
+moshi_bandwidth_result result_of(Graph & graph, Compute & compute, ggml_tensor * x, uint64_t n_bytes, double seconds) {
+    const std::vector<double> passes = passes_of(graph, (1 - kShareOfSmall) * seconds);
+    const double total = static_cast<double>(n_bytes);
+    return {total / passes.front(), total / median(passes), small_operation(compute, x, kShareOfSmall * seconds), n_bytes,
+            static_cast<int32_t>(passes.size())};
+}
+
+// How many pieces of `n_bytes` make up what was asked for.
+int pieces(const Device & device, uint64_t asked, uint64_t n_bytes) {
+    return static_cast<int>(std::clamp<uint64_t>((asked ? asked : enough_for(device)) / n_bytes, 1, kMostPieces));
+}
+
+void fill(const BufferPtr & data, const BufferPtr & input) {
+    ggml_backend_buffer_clear(data.get(), 0x11); // a small number in every type and layout; and pages that exist
+    ggml_backend_buffer_clear(input.get(), 0);
+}
+
 } // namespace
 
-moshi_bandwidth_result measure_bandwidth(const std::string & name, int n_threads, ggml_type type, uint64_t asked, double seconds) {
+moshi_bandwidth_result measure_products(const std::string & name, int n_threads, ggml_type type, uint64_t asked, double seconds) {
     const Device device = choose_device(name, 0).device;
     Compute compute(device, n_threads);
     ggml_backend_buffer_type_t place = compute.buffer_type();
@@ -78,27 +97,54 @@ moshi_bandwidth_result measure_bandwidth(const std::string & name, int n_threads
         BufferPtr probe(ggml_backend_buft_alloc_buffer(repack, 0));
         place = probe && supports_product(device.dev, type, kIn, kOut, probe.get()) ? repack : place;
     }
-    const size_t n_bytes = ggml_row_size(type, kIn) * kOut;
-    const int n = static_cast<int>(std::clamp<uint64_t>((asked ? asked : enough_for(device)) / n_bytes, 1, kMostMatrices));
+    const uint64_t n_bytes = ggml_row_size(type, kIn) * kOut;
+    const int n = pieces(device, asked, n_bytes);
     ContextPtr weights = new_context(static_cast<size_t>(n)), inputs = new_context(1);
     for (int i = 0; i < n; ++i) {
         ggml_new_tensor_2d(weights.get(), type, kIn, kOut);
     }
     ggml_tensor * x = ggml_new_tensor_1d(inputs.get(), GGML_TYPE_F32, kIn);
-    BufferPtr matrix_buffer = allocate(weights.get(), place, "measuring the bandwidth");
-    BufferPtr input_buffer = allocate(inputs.get(), compute.buffer_type(), "measuring the bandwidth");
-    ggml_backend_buffer_clear(matrix_buffer.get(), 0x11); // a small number in every type and layout; and pages that exist
-    ggml_backend_buffer_clear(input_buffer.get(), 0);
-
+    BufferPtr matrix_buffer = allocate(weights.get(), place, kWhat), input_buffer = allocate(inputs.get(), compute.buffer_type(), kWhat);
+    fill(matrix_buffer, input_buffer);
     Graph graph(compute, static_cast<size_t>(n) + 8);
     for (ggml_tensor * w = ggml_get_first_tensor(weights.get()); w; w = ggml_get_next_tensor(weights.get(), w)) {
         graph.expand(ggml_mul_mat(graph.ctx(), w, x));
     }
-    graph.finish("the measurement of the bandwidth");
-    const std::vector<double> passes = passes_of(graph, (1 - kShareOfSmall) * seconds);
-    const double total = static_cast<double>(n_bytes) * n;
-    return {total / passes.front(), total / median(passes), small_operation(compute, x, kShareOfSmall * seconds),
-            static_cast<uint64_t>(total), static_cast<int32_t>(passes.size())};
+    graph.finish(kWhat);
+    return result_of(graph, compute, x, n_bytes * n, seconds);
+}
+
+moshi_bandwidth_result measure_attention(const std::string & name, int n_threads, uint64_t asked, double seconds) {
+    const Device device = choose_device(name, 0).device;
+    Compute compute(device, n_threads);
+    const uint64_t n_bytes = 2 * ggml_row_size(GGML_TYPE_F16, kIn) * kRemembered; // keys and values of a layer
+    const int n = pieces(device, asked, n_bytes);
+    ContextPtr rings = new_context(2 * static_cast<size_t>(n)), inputs = new_context(2);
+    for (int i = 0; i < 2 * n; ++i) {
+        ggml_new_tensor_2d(rings.get(), GGML_TYPE_F16, kIn, kRemembered);
+    }
+    ggml_tensor * x = ggml_new_tensor_1d(inputs.get(), GGML_TYPE_F32, kIn);
+    ggml_tensor * mask = ggml_new_tensor_2d(inputs.get(), GGML_TYPE_F16, kRemembered, 1);
+    BufferPtr ring_buffer = allocate(rings.get(), compute.buffer_type(), kWhat),
+              input_buffer = allocate(inputs.get(), compute.buffer_type(), kWhat);
+    fill(ring_buffer, input_buffer);
+    Graph graph(compute, 8 * static_cast<size_t>(n) + 8);
+    ggml_context * ctx = graph.ctx();
+    const auto heads = [&](ggml_tensor * ring) { // [head_dim, kRemembered, kHeads], as nn/ops.cpp looks at it
+        ggml_tensor * view =
+            ggml_view_3d(ctx, ring, kIn / kHeads, kHeads, kRemembered, ggml_row_size(ring->type, kIn / kHeads), ring->nb[1], 0);
+        return ggml_permute(ctx, view, 0, 2, 1, 3);
+    };
+    ggml_tensor * q = ggml_reshape_3d(ctx, x, kIn / kHeads, 1, kHeads);
+    for (ggml_tensor * k = ggml_get_first_tensor(rings.get()); k;) {
+        ggml_tensor * v = ggml_get_next_tensor(rings.get(), k);
+        ggml_tensor * out = ggml_flash_attn_ext(ctx, q, heads(k), heads(v), mask, 0.1f, 0.0f, 0.0f);
+        ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
+        graph.expand(out);
+        k = ggml_get_next_tensor(rings.get(), v);
+    }
+    graph.finish(kWhat);
+    return result_of(graph, compute, x, n_bytes * n, seconds);
 }
 
 } // namespace moshi
