@@ -42,7 +42,7 @@ def talk(demo: pymoshi.Model, voices: dict[str, Voice]) -> Converse:
         background: Background = "noise",
         echo: bool = False,
         temperature: float = 0.0,
-        seconds: float = 24.0,
+        seconds: float = 40.0,
     ) -> Trace:
         draw = np.random.default_rng(3)
         n = int(seconds * 12.5) * demo.frame_size
@@ -78,7 +78,7 @@ def test_it_keeps_up_with_quick_exchanges(talk: Converse) -> None:
 
 
 def test_it_falls_silent_when_it_is_interrupted(talk: Converse) -> None:
-    found = score(talk("interrupting", "annie", seconds=40.0))
+    found = score(talk("interrupting", "annie"))
     assert found.interruptions >= 2
     assert len(found.stops) == found.interruptions
     assert max(found.stops) <= 0.6
@@ -86,7 +86,7 @@ def test_it_falls_silent_when_it_is_interrupted(talk: Converse) -> None:
 
 @pytest.mark.parametrize("background", ["silence", "noise", "knocks"])
 def test_to_an_empty_room_it_says_no_more_than_greeting_and_nudges(talk: Converse, background: Background) -> None:
-    trace = talk("nobody", None, background=background)
+    trace = talk("nobody", None, background=background, seconds=24.0)
     found = score(trace)
     assert found.greeted == 1
     assert found.false_alone == 0
