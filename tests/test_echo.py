@@ -28,7 +28,8 @@ def voice(seconds: float, seed: int = 2) -> Samples:
     count = round(seconds * 4) + 2
     peaks = generator.uniform(0.3, 1, count) * (generator.uniform(0, 1, count) < 0.7)
     loud = noise * np.interp(np.arange(n) * 8 / RATE, np.arange(2 * count), np.stack([peaks, 0 * peaks], 1).ravel())
-    return (0.1 * loud / np.sqrt((loud**2).mean())).astype(np.float32)
+    voiced: Samples = (0.1 * loud / np.sqrt((loud**2).mean())).astype(np.float32)
+    return voiced
 
 
 def in_a_room(played: Samples, delay: float = 0.06) -> Samples:
