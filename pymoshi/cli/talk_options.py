@@ -1,7 +1,7 @@
 """What `pymoshi talk` was asked for, in the parts that its two modes share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pymoshi.cli.console import say
 from pymoshi.cli.role import Role, RoleOptions
 from pymoshi.cli.talk_minutes import Outputs
 from pymoshi.errors import InputError
+from pymoshi.replay import resolve_voice
 from pymoshi.session import KvType
 
 
@@ -48,10 +49,6 @@ class TalkOptions:
 
     def choose_role(self, model: pymoshi.Model) -> Role:
         """Who the model is to be. Raises InputError, PersonaError, VoiceError, AudioFileError."""
-        from dataclasses import replace
-
-        from pymoshi.replay import resolve_voice
-
         role = self.role.choose(model)
         # A replay bundle holds the voice itself: a recording is encoded once, for both.
         return role if self.outputs.replay is None else replace(role, voice=resolve_voice(model, role.voice))
