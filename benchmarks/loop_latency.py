@@ -49,7 +49,7 @@ class Clicks:
         self._push, self._pull = capture.push, playout.pull
         self._rates = capture.rate, playout.rate
         self._pushed = self._pulled = 0
-        self._next = round(2 * capture.rate)  # after a moment to settle
+        self._next = round(6 * capture.rate)  # the queue finds its length in the first four seconds
         self.sent: list[float] = []  # s, by the microphone's count
         self.heard: list[float] = []  # s, by the speaker's
         capture.push, playout.pull = self.push, self.pull  # type: ignore[method-assign]
