@@ -1,6 +1,6 @@
 """Tests on a real sound server. They need it installed, and some time, so they run when they are asked for:
 
-    PYMOSHI_TEST_SOUND=1 pytest tests/sound_server
+PYMOSHI_TEST_SOUND=1 pytest tests/sound_server
 """
 
 import os
