@@ -30,8 +30,10 @@ def features() -> dict[str, dict[str, str]]:
 def bandwidth(device: str, kind: str, *, threads: int = 0, n_bytes: int = 0, seconds: float = 0.5) -> Bandwidth:
     """Measures a device with the product that a conversation consists of.
 
-    kind: type of the weights as ggml names it, "q4_K", "q8_0", "f16", ...; "kv" for attention to the past. threads: of the CPU, 0 for the physical cores.
-    n_bytes: of weights, 0 for many times what caches hold. seconds: 0.01 to 60.
+    kind: type of the weights as ggml names it, "q4_K", "q8_0", "f16", ...; "kv" for attention to the past.
+    threads: of the CPU, 0 for the physical cores.
+    n_bytes: of weights, 0 for many times what caches hold.
+    seconds: 0.01 to 60.
 
     Raises InputError, DeviceError, OutOfMemoryError, UnsupportedModelError (the device cannot compute with that type).
     """
