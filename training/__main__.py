@@ -79,7 +79,7 @@ class Run:
             self._assets(),
             self._path("people.npz"),
             self._path("sounds.npz"),
-            self._count(800, 20),
+            self._count(1500, 20),
         )
 
     def decoder(self) -> None:
@@ -102,7 +102,7 @@ class Run:
         export.bundle(self._path("model"), self._path("bundle"))
 
 
-ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 14000, 1300
+ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 15000, 2000
 
 STEPS: dict[str, Callable[[Run], None]] = {
     "voice": Run.voice,

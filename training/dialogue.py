@@ -21,7 +21,7 @@ GREET_AFTER = 6
 ANSWER_AFTER = 8  # silent frames that end the user's turn
 SHORTEST_TURN = 3  # speaking frames; less is a cough
 LONG_TURN = 90  # speaking frames
-CUT_WINDOW, CUT_COUNT = 6, 4  # so many speaking frames of so many end a line
+CUT_WINDOW, CUT_COUNT = 5, 3  # so many speaking frames of so many end a line
 NUDGE_AFTER = (75, 110)  # silent frames
 FORGET_AFTER = 14  # silent frames after which a cough is forgotten
 

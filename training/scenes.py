@@ -30,6 +30,12 @@ class Pool:
         self._music = [samples for kind, samples in read_pool(sounds) if kind == "music"]
         self._noises = [samples for kind, samples in read_pool(sounds) if kind == "noise"]
 
+    def of_a_voice(self, draw: Random, shorter: float) -> list[Utterance]:
+        """All of one kind of voice that last less than so many seconds."""
+        kind = self.utterances[draw.integers(len(self.utterances))].voice.split("-")[0]
+        alike = [one for one in self.utterances if one.voice.split("-")[0] == kind]
+        return [one for one in alike if len(one.samples) < shorter * RATE] or alike
+
     def utterance(self, draw: Random, among: list[Utterance] | None = None) -> tuple[Sound, Mask]:
         """One of them, perhaps in a room; at -21 dBFS, and where it is speech."""
         choice = among or self.utterances
@@ -47,9 +53,9 @@ class Pool:
         kind = draw.random()
         if kind < 0.25:
             sound += at_level(self._excerpt(self._music, n, draw), draw.uniform(-58, max(loudest, -57)))
-        elif kind < 0.33:
-            sound += at_level(self._far_talkers(n, draw), draw.uniform(-65, max(min(loudest - 8, -38), -64)))
-        if draw.random() < 0.3:
+        elif kind < 0.38:
+            sound += at_level(self._far_talkers(n, draw), draw.uniform(-62, max(min(loudest - 3, -32), -61)))
+        if draw.random() < 0.4:
             self._knock(sound, draw)
         if draw.random() < 0.3:
             breathe(sound, draw)
@@ -161,14 +167,13 @@ _MANNERS = {"calm": (3.5, 9.0), "quick": (1.3, 3.0), "interrupting": (0.9, 4.0),
 def track(seconds: float, pool: Pool, draw: Random) -> Track:
     """A user with one voice, one level and one way to talk; or nobody at all, over noise or music."""
     n = int(seconds * 12.5) * 1920
-    manner = str(draw.choice(["calm", "quick", "interrupting", "rare", "nobody"], p=[0.42, 0.14, 0.24, 0.1, 0.1]))
-    level = draw.uniform(-40, -14)
+    manner = str(draw.choice(["calm", "quick", "interrupting", "rare", "nobody"], p=[0.36, 0.2, 0.26, 0.09, 0.09]))
+    level = draw.uniform(-46, -14)
     sound = pool.background(n, level - 9 if manner != "nobody" else -20, draw)
     mask = np.zeros(n // HOP, bool)
     if manner == "nobody":
         return Track(np.tanh(sound), mask)
-    kind = pool.utterances[draw.integers(len(pool.utterances))].voice.split("-")[0]
-    among = [one for one in pool.utterances if one.voice.split("-")[0] == kind]
+    among = pool.of_a_voice(draw, shorter=1.5 if manner == "quick" else np.inf)
     early = draw.random() < 0.2
     place = int((draw.uniform(0.1, 4) if early else draw.uniform(4, 16)) * RATE)
     while place < n:

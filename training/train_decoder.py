@@ -18,7 +18,8 @@ from training.dialogue import Assets
 
 log = logging.getLogger("training")
 
-BATCH, FRAMES, WARM_UP = 4, 24, 4  # frames of a crop, of which the first have no past and do not count
+BATCH, FRAMES, WARM_UP = 4, 24, 4  # frames of a crop, of which the first have no past and do not count,
+COUNTED = FRAMES - WARM_UP  # except in the batch's last crop, which is the beginning of a conversation
 FADE = 960  # samples: how a line that was cut short dies away
 WRONG = 0.01  # of the codes, fewer of the first three codebooks
 RATE_OF_LEARNING = 1.5e-3
@@ -36,20 +37,22 @@ class Speech:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """(codes [BATCH, CODEBOOKS, FRAMES], sound [BATCH, FRAMES * FRAME])"""
-        codes, sounds = zip(*(self._crop() for _ in range(BATCH)), strict=True)
+        codes, sounds = zip(*(self._crop(number == BATCH - 1) for number in range(BATCH)), strict=True)
         made = torch.tensor(np.stack(codes))
         slip = torch.rand(made.shape) < WRONG
         slip[:, :3] &= torch.rand(slip[:, :3].shape) < 0.2
         made[slip] = torch.randint(0, codec.CARD, (int(slip.sum()),))
         return made, torch.tensor(np.stack(sounds))
 
-    def _crop(self) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(self, begins: bool) -> tuple[np.ndarray, np.ndarray]:
         draw, assets = self._draw, self._assets
         codes = np.repeat(assets.silence[:, None], FRAMES, 1)
         sound = np.zeros((FRAMES + 1) * FRAME, np.float32)
         place = -int(draw.integers(0, 100)) if draw.random() < 0.8 else int(draw.integers(0, 12))
+        line = int(draw.integers(len(assets.codes)))
+        if begins:
+            place, line = int(draw.integers(5, 12)), line if draw.random() < 0.3 else 0
         while place < FRAMES:
-            line = int(draw.integers(len(assets.codes)))
             n = assets.codes[line].shape[1]
             said = int(draw.integers(3, n)) if draw.random() < 0.2 else n
             begin, end = max(place, 0), min(place + said, FRAMES)
@@ -59,6 +62,7 @@ class Speech:
                 stop = min(place * FRAME + len(part), len(sound))
                 sound[begin * FRAME : stop] += part[(begin - place) * FRAME : stop - place * FRAME]
             place += said + (int(draw.integers(1, 16)) if draw.random() < 0.8 else 0)
+            line = int(draw.integers(len(assets.codes)))
         return codes, sound[: FRAMES * FRAME]
 
 
@@ -68,6 +72,11 @@ def _faded(sound: np.ndarray, frames: int) -> np.ndarray:
     part = sound[: n + FADE].copy()
     part[n:] *= np.linspace(1, 0, FADE, dtype=np.float32)[: len(part) - n] ** 2
     return part
+
+
+def _counted(sound: Tensor) -> Tensor:
+    """[BATCH, FRAMES * FRAME] -> [BATCH, COUNTED * FRAME]"""
+    return torch.cat([sound[:-1, WARM_UP * FRAME :], sound[-1:, : COUNTED * FRAME]])
 
 
 def train(target: Path, source: Path, assets: Assets, steps: int, seed: int = 0) -> None:
@@ -86,9 +95,8 @@ def train(target: Path, source: Path, assets: Assets, steps: int, seed: int = 0)
         codes, wanted = data.batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * (1 - IN_FULL_PRECISION)):
             made = decoder(codes)
-        counted = slice(WARM_UP * FRAME, FRAMES * FRAME)
         scales = PAIRS[step % len(PAIRS)]
-        losses = codec.distance(made.float()[:, counted], wanted[:, counted], scales)
+        losses = codec.distance(_counted(made.float()), _counted(wanted), scales)
         optimiser.zero_grad()
         (losses["mel"] + 0.5 * losses["magnitude"] + losses["phase"]).backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)

@@ -22,7 +22,7 @@ log = logging.getLogger("training")
 BATCH, LENGTH = 6, 448  # dialogues, frames of each
 FROM_THE_START = 0.45  # of the dialogues
 SPLICED = 0.5
-WRONG_OWN, WRONG_HEARD = 0.04, 0.02  # codes replaced by random ones: a slip must not derail what follows
+WRONG_OWN, WRONG_HEARD = 0.04, 0.08  # codes replaced by random ones: a slip must not derail what follows
 OTHER_SILENCE = 0.06  # of the silent frames whose codes count
 RATE_OF_LEARNING = 2e-3
 
@@ -102,9 +102,9 @@ def _matrix(said: Dialogue, heard: NDArray[np.int64]) -> NDArray[np.int64]:
 def _with_slips(tokens: Tensor) -> Tensor:
     own, heard = slice(1, 1 + codec.CODEBOOKS), slice(1 + codec.CODEBOOKS, None)
     made = tokens.clone()
-    share = WRONG_OWN * 2 * torch.rand(tokens.shape[0], 1, 1)
-    for streams, wrong in ((own, share), (heard, torch.full((1, 1, 1), WRONG_HEARD))):
+    for streams, share in ((own, WRONG_OWN), (heard, WRONG_HEARD)):
         part = made[:, streams]
+        wrong = share * 2 * torch.rand(tokens.shape[0], 1, 1)  # some dialogues more than others
         slip = (torch.rand(part.shape) < wrong) & (part < codec.CARD)
         part[slip] = torch.randint(0, codec.CARD, (int(slip.sum()),))
     return made
