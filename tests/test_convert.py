@@ -79,6 +79,28 @@ def test_the_file_says_what_it_is(moshi: Path) -> None:
     assert key(moshi, "moshi.layer_scale") is None  # null
 
 
+def with_general(folder: Path, general: Any) -> Path:
+    """The fixture, with something said of its licence."""
+    shutil.copytree(MOSHI, folder)
+    config = json.loads((MOSHI / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"general": general}))
+    return folder
+
+
+def test_licence_and_origin_go_where_gguf_has_them(tmp_path: Path) -> None:
+    source = with_general(tmp_path / "source", {"license": "CC0-1.0", "source.voice": "nobody's"})
+    path = convert(source, tmp_path / "out") / "model-bf16.gguf"
+    assert key(path, "general.license") == "CC0-1.0"
+    assert key(path, "general.source.voice") == "nobody's"
+    assert key(path, "moshi.general.license") is None
+
+
+@pytest.mark.parametrize("general", ["MIT", {"license": 1}, {"architecture": "llama"}, {"alignment": "7"}])
+def test_what_a_config_may_not_say_of_the_file_is_refused(tmp_path: Path, general: Any) -> None:
+    with pytest.raises(ModelFormatError, match="general"):
+        convert(with_general(tmp_path / "source", general), tmp_path / "out")
+
+
 def test_a_model_that_predicts_its_user_is_personaplex(tmp_path: Path) -> None:
     out = convert(PERSONAPLEX, tmp_path / "out")
     assert key(out / "model-bf16.gguf", "moshi.model_type") == "personaplex"

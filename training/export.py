@@ -16,6 +16,12 @@ from torch import Tensor
 from training import codec, language
 from training.script import KINDS, LINES
 
+ABOUT = {
+    "license": "MIT",
+    "author": "pymoshi developers",
+    "description": "Demonstration of full-duplex speech: reacts to when somebody speaks, not to what is said",
+    "source.voice": "hibari-tts 0.2.1 (Apache-2.0), distilled from Kokoro-82M af_heart (Apache-2.0)",
+}
 SAMPLING = {"temp": 0.6, "temp_text": 0.6, "top_k": 50, "top_k_text": 25}
 _PROJECTION = re.compile(r"(?P<layer>.*self_attn)\.(?P<side>in|out)_projs\.(?P<number>\d+)\.weight$")
 _PACKED = {"in": "in_proj_weight", "out": "out_proj.weight"}
@@ -29,7 +35,7 @@ def export(folder: Path, codec_path: Path, language_path: Path, tokenizer: Path)
     save_file(ears, folder / "mimi.safetensors")
     save_file(mind, folder / "model.safetensors")
     shutil.copyfile(tokenizer, folder / "tokenizer.model")
-    _write(folder / "mimi_config.json", codec.CONFIG)
+    _write(folder / "mimi_config.json", codec.CONFIG | {"general": ABOUT})
     files = {
         "model_type": "moshi",
         "moshi_name": "model.safetensors",
@@ -38,7 +44,7 @@ def export(folder: Path, codec_path: Path, language_path: Path, tokenizer: Path)
         "tokenizer_name": "tokenizer.model",
         "lm_gen_config": SAMPLING,
     }
-    _write(folder / "config.json", language.CONFIG | files)
+    _write(folder / "config.json", language.CONFIG | files | {"general": ABOUT})
     _write(folder / "script.json", _script())
 
 

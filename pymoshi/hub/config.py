@@ -268,9 +268,26 @@ def is_personaplex(config: Mapping[str, Any]) -> bool:
     return bool(config["n_q"] == config["dep_q"] == 16 and not config.get("tts_config"))
 
 
+_OWN_GENERAL = {"architecture", "name", "alignment", "quantization_version", "file_type"}  # the writer's
+
+
 def lm_metadata(config: Mapping[str, Any]) -> Metadata:
     """What a config says of a language model. File names are not part of it: they may change."""
-    return flatten({key: value for key, value in config.items() if key not in _FILE_KEYS}, "moshi")
+    return described({key: value for key, value in config.items() if key not in _FILE_KEYS}, "moshi")
+
+
+def described(config: Mapping[str, Any], prefix: str) -> Metadata:
+    """Hyper-parameters under `prefix`; what `config["general"]` tells of licence and origin under GGUF's own `general.`
+
+    Raises ModelFormatError as `flatten` does, and for anything but texts in there.
+    """
+    about = config.get("general") or {}
+    if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
+        raise ModelFormatError(f"config key general is {str(about)[:80]!r}; expected an object of texts")
+    if own := about.keys() & _OWN_GENERAL:
+        raise ModelFormatError(f"config key general.{min(own)} is not for a config to say; leave it out")
+    rest = {key: value for key, value in config.items() if key != "general"}
+    return flatten(about, "general") | flatten(rest, prefix)
 
 
 def flatten(config: Mapping[str, Any], prefix: str) -> Metadata:

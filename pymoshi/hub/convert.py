@@ -32,7 +32,7 @@ from pymoshi.hub.checkpoint import (
 from pymoshi.hub.config import (
     MIMI_24KHZ,
     Metadata,
-    flatten,
+    described,
     is_personaplex,
     lm_config,
     lm_metadata,
@@ -183,7 +183,7 @@ def _mimi_part(path: Path, config_path: Path | None, wanted: str) -> _Part:
         log.warning("%s: tensor %s is not part of the codec that its config describes; left out", path, name)
     tensors = [Stored(tensor, MIMI_PREFIX + tensor.name, mimi_type(tensor, wanted)) for tensor in expected]
     named = {MIMI_PREFIX + name: source for name, source in sources.items()}
-    return _Part(path, f"mimi-{wanted}.gguf", flatten(config, "mimi"), tensors, named)
+    return _Part(path, f"mimi-{wanted}.gguf", described(config, "mimi"), tensors, named)
 
 
 def _check(path: Path, expected: Iterable[Tensor], sources: Mapping[str, Source], where: str) -> None:
