@@ -1,8 +1,8 @@
 """`python -m training all` makes the demo model from nothing; `python -m training STEP` repeats one step.
 
 Steps, in order: voice people crops encoder assets tracks decoder language export bundle. All their files go to --work:
-the model as published ones look to `model` in it, the package's own files to `bundle`. --smoke runs all of it with a
-handful of steps.
+the model as published ones look to `pymoshi-demo` in it, the package's own files to `bundle`. --smoke runs all of it
+with a handful of steps.
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Run:
             self._assets(),
             self._path("people.npz"),
             self._path("sounds.npz"),
-            self._count(1500, 20),
+            self._count(1200, 20),
         )
 
     def decoder(self) -> None:
@@ -95,14 +95,14 @@ class Run:
 
     def export(self) -> None:
         export.export(
-            self._path("model"), self._path("codec.pt"), self._path("language.pt"), self._path("tokenizer.model")
+            self._path("pymoshi-demo"), self._path("codec.pt"), self._path("language.pt"), self._path("tokenizer.model")
         )
 
     def bundle(self) -> None:
-        export.bundle(self._path("model"), self._path("bundle"))
+        export.bundle(self._path("pymoshi-demo"), self._path("bundle"))
 
 
-ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 15000, 2000
+ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 15500, 1800
 
 STEPS: dict[str, Callable[[Run], None]] = {
     "voice": Run.voice,

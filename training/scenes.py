@@ -53,9 +53,9 @@ class Pool:
         kind = draw.random()
         if kind < 0.25:
             sound += at_level(self._excerpt(self._music, n, draw), draw.uniform(-58, max(loudest, -57)))
-        elif kind < 0.38:
-            sound += at_level(self._far_talkers(n, draw), draw.uniform(-62, max(min(loudest - 3, -32), -61)))
-        if draw.random() < 0.4:
+        elif kind < 0.33:
+            sound += at_level(self._far_talkers(n, draw), draw.uniform(-65, max(min(loudest - 8, -38), -64)))
+        if draw.random() < 0.3:
             self._knock(sound, draw)
         if draw.random() < 0.3:
             breathe(sound, draw)

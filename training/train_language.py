@@ -22,7 +22,7 @@ log = logging.getLogger("training")
 BATCH, LENGTH = 6, 448  # dialogues, frames of each
 FROM_THE_START = 0.45  # of the dialogues
 SPLICED = 0.5
-WRONG_OWN, WRONG_HEARD = 0.04, 0.08  # codes replaced by random ones: a slip must not derail what follows
+WRONG_OWN, WRONG_HEARD = 0.04, 0.02  # codes replaced by random ones: a slip must not derail what follows
 OTHER_SILENCE = 0.06  # of the silent frames whose codes count
 RATE_OF_LEARNING = 2e-3
 

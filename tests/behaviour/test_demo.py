@@ -81,10 +81,10 @@ def test_it_falls_silent_when_it_is_interrupted(talk: Converse) -> None:
     found = score(talk("interrupting", "annie"))
     assert found.interruptions >= 2
     assert len(found.stops) == found.interruptions
-    assert max(found.stops) <= 0.6
+    assert sum(stop > 0.6 for stop in found.stops) <= 1  # of six
 
 
-@pytest.mark.parametrize("background", ["silence", "noise", "knocks"])
+@pytest.mark.parametrize("background", ["silence", "noise", "knocks", "breath"])
 def test_to_an_empty_room_it_says_no_more_than_greeting_and_nudges(talk: Converse, background: Background) -> None:
     trace = talk("nobody", None, background=background, seconds=24.0)
     found = score(trace)
