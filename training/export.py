@@ -53,6 +53,7 @@ def bundle(source: Path, target: Path) -> None:
     subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
             "pymoshi",
             "convert",
