@@ -191,23 +191,22 @@ def test_frame_in_json_has_its_numbers_without_its_samples() -> None:
     assert "said" not in content
 
 
-def test_messages_do_not_break_the_picture_and_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_do_not_break_the_picture_and_are_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     console = Console(width=80, height=24, file=io.StringIO(), force_terminal=True, color_system=None)
-    logger, handler = logging.getLogger("pymoshi"), logging.StreamHandler()
-    logger.addHandler(handler)
-    try:
-        with ScreenView(Picture(title="demo"), console) as view:
-            say("It speaks with a voice of its own choosing.")
-            assert view.picture.notice is not None
-            assert view.picture.notice.text == "It speaks with a voice of its own choosing."
-            logger.warning("the disk is slow")
-            assert view.picture.notice.text == "the disk is slow"
-            assert capsys.readouterr().err == ""
-        assert capsys.readouterr().err.splitlines() == [
-            "It speaks with a voice of its own choosing.",
-            "the disk is slow",
-        ]
-        logger.warning("afterwards")
-        assert capsys.readouterr().err == "afterwards\n"
-    finally:
-        logger.removeHandler(handler)
+    logger = logging.getLogger("pymoshi")
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler()])  # not what other tests' commands have left
+    with ScreenView(Picture(title="demo"), console) as view:
+        say("It speaks with a voice of its own choosing.")
+        assert view.picture.notice is not None
+        assert view.picture.notice.text == "It speaks with a voice of its own choosing."
+        logger.warning("the disk is slow")
+        assert view.picture.notice.text == "the disk is slow"
+        assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.splitlines() == [
+        "It speaks with a voice of its own choosing.",
+        "the disk is slow",
+    ]
+    logger.warning("afterwards")
+    assert capsys.readouterr().err == "afterwards\n"
