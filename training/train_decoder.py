@@ -3,9 +3,7 @@
 It hears what the language model will emit: lines between silences, lines cut short, a wrong code now and then.
 """
 
-import logging
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,7 @@ from torch import Tensor
 from training import codec
 from training.audio import FRAME
 from training.dialogue import Assets
-
-log = logging.getLogger("training")
+from training.means import Means
 
 BATCH, FRAMES, WARM_UP = 4, 24, 4  # frames of a crop, of which the first have no past and do not count,
 COUNTED = FRAMES - WARM_UP  # except in the batch's last crop, which is the beginning of a conversation
@@ -87,7 +84,7 @@ def train(target: Path, source: Path, assets: Assets, steps: int, seed: int = 0)
     model.decoder.compile()
     learning = decoder.learning()
     optimiser = torch.optim.AdamW(learning, RATE_OF_LEARNING, betas=(0.8, 0.99), weight_decay=1e-4)
-    begin, means = time.monotonic(), dict[str, list[float]]()
+    means = Means(every=100)
     for step in range(steps):
         rate = RATE_OF_LEARNING * min(1, (step + 1) / 50) * (0.01 + 0.495 * (1 + math.cos(math.pi * step / steps)))
         for group in optimiser.param_groups:
@@ -101,12 +98,7 @@ def train(target: Path, source: Path, assets: Assets, steps: int, seed: int = 0)
         (losses["mel"] + 0.5 * losses["magnitude"] + losses["phase"]).backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
-        for name, value in losses.items():
-            means.setdefault(name, []).append(float(value.detach()))
-        if (step + 1) % 100 == 0:
-            figures = " ".join(f"{name} {np.mean(values):.4f}" for name, values in means.items())
-            log.info("step %d, %.0f s: %s", step + 1, time.monotonic() - begin, figures)
-            means.clear()
+        means.add(losses)
         if (step + 1) % 500 == 0:
             torch.save(codec.weights(model), target)
     torch.save(codec.weights(model), target)

@@ -7,7 +7,6 @@ No sound is made here, which is why it takes minutes; the decoder follows in its
 
 import logging
 import math
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from training import codec
 from training.audio import FRAME, HOP, HOPS, as_int16, frames_of
+from training.means import Means
 from training.scenes import Pool, crop
 
 log = logging.getLogger("training")
@@ -158,7 +158,7 @@ def train(target: Path, crops: Path, lines: Path, steps: int, seed: int = 0) -> 
         *heads.parameters(),
     ]
     optimiser = torch.optim.AdamW(learning, RATE_OF_LEARNING, betas=(0.8, 0.99), weight_decay=1e-3)
-    begin, means = time.monotonic(), dict[str, list[float]]()
+    means = Means(every=100)
     for step in range(steps):
         if step == int(steps * UNQUANTISED):
             with torch.no_grad():
@@ -173,18 +173,9 @@ def train(target: Path, crops: Path, lines: Path, steps: int, seed: int = 0) -> 
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
-        for name, value in losses.items():
-            means.setdefault(name, []).append(float(value.detach()))
-        if (step + 1) % 100 == 0:
-            _report(step + 1, begin, means)
+        means.add(losses)
     torch.save(codec.weights(model), target)
     model.eval()
     with torch.no_grad():
         tried = [_losses(model, heads, *batch, True) for batch in data.held_out_batches()]
     log.info("held out: %s", {name: round(float(np.mean([float(one[name]) for one in tried])), 4) for name in tried[0]})
-
-
-def _report(step: int, begin: float, means: dict[str, list[float]]) -> None:
-    figures = " ".join(f"{name} {np.mean(values):.4f}" for name, values in means.items())
-    log.info("step %d, %.0f s: %s", step, time.monotonic() - begin, figures)
-    means.clear()

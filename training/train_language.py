@@ -1,8 +1,6 @@
 """Third stage: the language model learns dialogues that follow the rules, with users of all kinds."""
 
-import logging
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ from torch.nn import functional
 from training import codec, language, vocabulary
 from training.audio import Mask
 from training.dialogue import Assets, Dialogue, play
+from training.means import Means
 from training.script import FIRST, LAST
-
-log = logging.getLogger("training")
 
 BATCH, LENGTH = 6, 448  # dialogues, frames of each
 FROM_THE_START = 0.45  # of the dialogues
@@ -138,7 +135,7 @@ def train(target: Path, tracks: Path, assets: Assets, steps: int, seed: int = 0)
     data, model = Dialogues(tracks, assets, seed), language.build().train()
     silence = torch.tensor(assets.silence)
     optimisers = _optimisers(model)
-    begin, means = time.monotonic(), dict[str, list[float]]()
+    means = Means(every=50, digits=5)
     for step in range(steps):
         share = min(1, (step + 1) / 30) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
         losses = _losses(model, data.batch(), silence)
@@ -150,12 +147,7 @@ def train(target: Path, tracks: Path, assets: Assets, steps: int, seed: int = 0)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optimisers:
             optimiser.step()
-        for name, value in losses.items():
-            means.setdefault(name, []).append(float(value.detach()))
-        if (step + 1) % 50 == 0:
-            figures = " ".join(f"{name} {np.mean(values):.5f}" for name, values in means.items())
-            log.info("step %d, %.0f s: %s", step + 1, time.monotonic() - begin, figures)
-            means.clear()
+        means.add(losses)
         if (step + 1) % 250 == 0:
             torch.save(model.state_dict(), target)
     torch.save(model.state_dict(), target)
