@@ -143,7 +143,7 @@ def test_ctrl_c_ends_it_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted(*_: object, **__: object) -> Report:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pymoshi.cli.doctor.examine", interrupted)
+    monkeypatch.setattr("pymoshi.cli.doctor_report.examine", interrupted)
     found = run()
     assert found.exit_code == 130
     assert found.stdout == ""
