@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,9 @@ def in_room(played: Signal, rate: int, delay: float, seed: int) -> Signal:
     return np.concatenate([np.zeros(round(delay * rate)), heard])[: played.size]
 
 
-def level(signal: Signal) -> float:
-    return float(10 * np.log10((signal**2).mean() + 1e-12))
+def level(signal: NDArray[np.floating[Any]]) -> float:
+    """dB."""
+    return float(10 * np.log10((signal.astype(float) ** 2).mean() + 1e-12))
 
 
 def lag(part: Signal, whole: Signal, most: int) -> int:
@@ -71,8 +73,8 @@ def lag(part: Signal, whole: Signal, most: int) -> int:
     return int(np.argmax(products[:most]))
 
 
-def share(part: Signal, whole: Signal, size: int = 4096) -> float:
-    """How much of `part` is in `whole`, in dB; a changed tone does not count."""
+def share(part: NDArray[np.floating[Any]], whole: NDArray[np.floating[Any]], size: int = 4096) -> float:
+    """How much of `part`, [n], is in `whole`, in dB; delays of a fraction of `size` and a changed tone do not count."""
     window = np.hanning(size)
     starts = range(0, min(part.size, whole.size) - size, size // 2)
     parts = np.array([np.fft.rfft(window * part[at : at + size]) for at in starts])

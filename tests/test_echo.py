@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from echo import level, share
 from numpy.typing import NDArray
 
 from pymoshi.audio import echo
@@ -48,23 +49,6 @@ def cancelled(canceller: EchoCanceller, near: Samples, far: Samples) -> Samples:
     """Block by block."""
     blocks = range(0, near.size - BLOCK + 1, BLOCK)
     return np.concatenate([canceller.process(near[at : at + BLOCK], far[at : at + BLOCK]) for at in blocks])
-
-
-def level(pcm: Samples) -> float:
-    """dB."""
-    return float(10 * np.log10((pcm.astype(float) ** 2).mean() + 1e-12))
-
-
-def share(part: Samples, whole: Samples) -> float:
-    """How much of `part`, [n], is in `whole`, in dB; delays of up to 50 ms and a changed tone do not count."""
-    size = 4096
-    window = np.hanning(size)
-    starts = range(0, min(part.size, whole.size) - size, size // 2)
-    parts = np.array([np.fft.rfft(window * part[at : at + size]) for at in starts])
-    wholes = np.array([np.fft.rfft(window * whole[at : at + size]) for at in starts])
-    energy = (np.abs(parts) ** 2).mean(axis=0)
-    common = np.abs((wholes * parts.conj()).mean(axis=0)) ** 2 / (energy + 1e-12)
-    return float(10 * np.log10(common.sum() / energy.sum()))
 
 
 def test_the_models_own_voice_is_taken_out() -> None:
