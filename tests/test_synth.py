@@ -17,7 +17,7 @@ from pymoshi.hub.layout import resolve
 from pymoshi.hub.storage import lm_type, mimi_type, row_bytes, stored_bytes
 from pymoshi.hub.synth import synthesize
 from pymoshi.hub.synth_tokenizer import tokenizer_model
-from pymoshi.hub.synth_weights import random_rows
+from pymoshi.hub.synth_weights import RandomTensors, random_rows
 from pymoshi.hub.tensors import lm_tensors, mimi_tensors
 
 GGML = {"q4_k": "Q4_K", "q4_0": "Q4_0", "q8_0": "Q8_0", "f16": "F16", "bf16": "BF16", "f32": "F32"}
@@ -48,6 +48,26 @@ def test_random_weights_have_the_wanted_mean_and_spread(kind: str) -> None:
     values = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[GGML[kind]])
     assert abs(float(values.mean())) < 5e-3 / 64
     assert float(values.std()) == pytest.approx(1 / 64, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", GGML)
+def test_large_tensors_are_as_random_as_small_ones(kind: str) -> None:
+    random = RandomTensors(np.random.default_rng(0))
+    row = row_bytes(kind, 4096)
+    one, other = (random.take(kind, 1024, 4096, 1 / 64).reshape(-1, row) for _ in range(2))
+    stored: NDArray[Any] = one[:64].view({"f16": np.float16, "f32": np.float32}.get(kind, np.uint8))
+    values = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[GGML[kind]])
+    assert abs(float(values.mean())) < 5e-3 / 64
+    assert float(values.std()) == pytest.approx(1 / 64, rel=0.01)
+    assert len(np.unique(one, axis=0)) == 1024
+    assert not (one == other).all(axis=1).any()
+
+
+def test_tensors_of_another_spread_are_other_numbers() -> None:
+    random = RandomTensors(np.random.default_rng(0))
+    narrow, wide = (random.take("f32", 256, 1024, std).view(np.float32) for std in (0.25, 0.5))
+    assert float(wide.std() / narrow.std()) == pytest.approx(2, rel=0.01)
+    assert abs(float(np.corrcoef(narrow, wide)[0, 1])) < 0.01
 
 
 def test_a_tiny_model_is_complete_and_describes_itself(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ def ggml_type(name: str) -> GGMLQuantizationType:
     return _GGML[name]
 
 
+def block_length(kind: str) -> int:
+    """Values that are stored together, so that rows are a multiple of it long."""
+    return int(GGML_QUANT_SIZES[_GGML[kind]][0])
+
+
 def row_bytes(kind: str, length: int) -> int:
     """Bytes of one row of `length` values; the length is a multiple of the type's block."""
     block, size = GGML_QUANT_SIZES[_GGML[kind]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pymoshi.errors import Cancelled, InputError
 from pymoshi.hub.config import MIMI_24KHZ, MOSHI_7B, flatten, lm_metadata
-from pymoshi.hub.gguf_output import GgufOutput, OutputFolder, Stored, blocks
+from pymoshi.hub.gguf_output import GgufOutput, OutputFolder, Stored
 from pymoshi.hub.names import LM_PREFIX, MIMI_PREFIX
 from pymoshi.hub.storage import (
     LM_TYPES,
@@ -19,18 +19,16 @@ from pymoshi.hub.storage import (
     check_type,
     lm_type,
     mimi_type,
-    row_bytes,
     stored_bytes,
     stored_shape,
 )
 from pymoshi.hub.synth_tokenizer import tokenizer_model
-from pymoshi.hub.synth_weights import random_rows
+from pymoshi.hub.synth_weights import RandomTensors
 from pymoshi.hub.tensors import Role, Tensor, depformer_hidden_of, hidden_of, lm_tensors, mimi_tensors
 
 #: As in `convert`: bytes written, bytes in all, file name; returning False stops the work.
 Progress = Callable[[int, int, str], bool | None]
 
-_BLOCK_BYTES = 16 << 20
 _TOKENIZER = "tokenizer.model"
 
 _TINY: dict[str, Any] = MOSHI_7B | {
@@ -82,7 +80,7 @@ def synthesize(
     if lm is not None:
         files = {f"model-{quantize}.gguf": (_lm_stored(lm, quantize), lm_metadata(lm))} | files
     total = sum(stored.n_bytes for tensors, _ in files.values() for stored in tensors)
-    rng = np.random.Generator(np.random.SFC64(seed))
+    random = RandomTensors(np.random.Generator(np.random.SFC64(seed)))
     with OutputFolder(Path(out_dir), overwrite=overwrite) as output:
         output.reserve([*files, *([_TOKENIZER, "config.json"] if lm else [])], total)
         done = 0
@@ -91,7 +89,7 @@ def synthesize(
                 for stored in tensors:
                     if progress is not None and progress(done, total, file_name) is False:
                         raise Cancelled("making the model was stopped")
-                    out.write(_weights(rng, stored))
+                    out.write(_weights(random, stored))
                     done += stored.n_bytes
             if progress is not None:
                 progress(done, total, file_name)
@@ -113,17 +111,14 @@ def _mimi_stored(config: Mapping[str, Any], wanted: str) -> list[Stored]:
     return [Stored(tensor, MIMI_PREFIX + tensor.name, mimi_type(tensor, wanted)) for tensor in mimi_tensors(config)]
 
 
-def _weights(rng: np.random.Generator, stored: Stored) -> NDArray[Any]:
+def _weights(random: RandomTensors, stored: Stored) -> NDArray[Any]:
     """A tensor's bytes."""
     tensor = stored.tensor
     constant = _constant(tensor)
     if constant is not None:
         return np.full(prod(tensor.shape), constant, dtype=np.float32)
     shape = stored_shape(tensor)
-    rows, length = prod(shape[:-1]), shape[-1]
-    out = np.empty((rows, row_bytes(stored.kind, length)), dtype=np.uint8)
-    for first, count in blocks(rows, 4 * length, _BLOCK_BYTES):
-        out[first : first + count] = random_rows(rng, stored.kind, count, length, _std(tensor))
+    out = random.take(stored.kind, prod(shape[:-1]), shape[-1], _std(tensor))
     assert out.nbytes == stored_bytes(tensor, stored.kind)
     return out
 
