@@ -16,7 +16,7 @@ struct Ring {
     ContextPtr ctx = new_context(8);
     KvRing ring;
     explicit Ring(moshi_window window, int max_push = 1, int context = kContext)
-        : ring(ctx.get(), KvRingShape{1, 4, context, max_push, GGML_TYPE_F32, window, true}) {}
+        : ring(ctx.get(), KvRingShape{1, 2, 2, context, max_push, GGML_TYPE_F32, window, true}) {}
 };
 
 // Positions that each of `n` queries from `first` on sees; `push` of them enter at a time. Checks the slots on the way.

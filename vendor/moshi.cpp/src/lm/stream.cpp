@@ -35,8 +35,8 @@ LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParam
     const LmConfig & c = model.config;
     const int B = max_batch(), S = 1 + params.n_steps;
     state_ctx_ = new_context(2 * static_cast<size_t>(c.n_layers + c.depformer.n_layers) + 8);
-    ring_ = std::make_unique<KvRing>(
-        state_ctx_.get(), KvRingShape{c.n_layers, c.dim, params.context, B, ring_type(params, model), params.window, params.flash});
+    ring_ = std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.n_heads, c.dim / c.n_heads, params.context, B,
+                                                                   ring_type(params, model), params.window, params.flash});
     // A handful of steps: nothing is gained by fewer bits, so only bf16, asked for to round as others do, is followed.
     depformer_cache_ =
         depformer_cache(state_ctx_.get(), model, params.n_steps, params.kv_type == GGML_TYPE_BF16 ? GGML_TYPE_BF16 : GGML_TYPE_F32);

@@ -17,7 +17,7 @@ constexpr int kMaxFramesPerCall = 64;
 size_t max_nodes(const MimiConfig & c) { return 1024 + 128 * size_t(c.n_layers) + 16 * size_t(c.n_codebooks) + 64 * c.ratios.size(); }
 
 std::unique_ptr<KvRing> new_ring(ggml_context * state, const MimiConfig & c, int max_push, moshi_window window) {
-    return std::make_unique<KvRing>(state, KvRingShape{c.n_layers, c.dimension, c.context, max_push, GGML_TYPE_F32, window, true});
+    return std::make_unique<KvRing>(state, KvRingShape{c.n_layers, c.n_heads, c.dimension / c.n_heads, c.context, max_push, GGML_TYPE_F32, window, true});
 }
 
 } // namespace
@@ -236,7 +236,7 @@ void MimiStream::save(BlobWriter & out) const {
     out.value(encoded_);
     out.value(decoded_);
     for (const ggml_tensor * t : histories()) {
-        out.tensor(t, ggml_nbytes(t));
+        out.tensor(t, 0, ggml_nbytes(t));
     }
     encoder_ring_->save(out, encoded_);
     decoder_ring_->save(out, decoded_);
@@ -246,7 +246,7 @@ void MimiStream::restore(BlobReader & in) {
     encoded_ = in.value<int64_t>();
     decoded_ = in.value<int64_t>();
     for (ggml_tensor * t : histories()) {
-        in.tensor(t, ggml_nbytes(t));
+        in.tensor(t, 0, ggml_nbytes(t));
     }
     encoder_ring_->restore(in, encoded_);
     decoder_ring_->restore(in, decoded_);

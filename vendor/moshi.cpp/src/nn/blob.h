@@ -18,10 +18,10 @@ public:
         const auto * p = static_cast<const uint8_t *>(data);
         out_.insert(out_.end(), p, p + n);
     }
-    // The first `n` bytes of a tensor.
-    void tensor(const ggml_tensor * t, size_t n) {
+    // `n` bytes of a tensor, from `begin` on.
+    void tensor(const ggml_tensor * t, size_t begin, size_t n) {
         out_.resize(out_.size() + n);
-        ggml_backend_tensor_get(t, out_.data() + out_.size() - n, 0, n);
+        ggml_backend_tensor_get(t, out_.data() + out_.size() - n, begin, n);
     }
     void reserve(size_t n) { out_.reserve(n); }
     const std::vector<uint8_t> & data() const { return out_; }
@@ -48,7 +48,7 @@ public:
         left_ -= n;
         return p;
     }
-    void tensor(ggml_tensor * t, size_t n) { ggml_backend_tensor_set(t, take(n), 0, n); }
+    void tensor(ggml_tensor * t, size_t begin, size_t n) { ggml_backend_tensor_set(t, take(n), begin, n); }
     size_t left() const { return left_; }
 
 private:

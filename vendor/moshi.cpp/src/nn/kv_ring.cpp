@@ -9,8 +9,8 @@ namespace moshi {
 KvRing::KvRing(ggml_context * state, const KvRingShape & shape)
     : shape_(shape), slots_(static_cast<int>(GGML_PAD(shape.context + shape.max_push - 1, kStep))) {
     for (int l = 0; l < shape.n_layers; ++l) {
-        k_.push_back(ggml_new_tensor_2d(state, shape.type, shape.dim, slots_));
-        v_.push_back(ggml_new_tensor_2d(state, shape.type, shape.dim, slots_));
+        k_.push_back(ggml_new_tensor_3d(state, shape.type, shape.head_dim, slots_, shape.n_heads));
+        v_.push_back(ggml_new_tensor_3d(state, shape.type, shape.head_dim, slots_, shape.n_heads));
     }
 }
 
@@ -39,22 +39,29 @@ void KvRing::fill_inputs(int64_t first, int n, int push, int n_kv, int32_t * pos
     }
 }
 
+size_t KvRing::filled_rows(int64_t positions) const { return static_cast<size_t>(std::min<int64_t>(positions, slots_)); }
+
 size_t KvRing::filled_bytes(int64_t positions) const {
-    const size_t rows = static_cast<size_t>(std::min<int64_t>(positions, slots_));
-    return k_.empty() ? 0 : 2 * k_.size() * rows * k_[0]->nb[1];
+    return k_.empty() ? 0 : 2 * k_.size() * shape_.n_heads * filled_rows(positions) * k_[0]->nb[1];
 }
 
 void KvRing::save(BlobWriter & out, int64_t positions) const {
     for (size_t l = 0; l < k_.size(); ++l) {
-        out.tensor(k_[l], filled_bytes(positions) / (2 * k_.size()));
-        out.tensor(v_[l], filled_bytes(positions) / (2 * k_.size()));
+        for (const ggml_tensor * t : {k_[l], v_[l]}) {
+            for (int h = 0; h < shape_.n_heads; ++h) {
+                out.tensor(t, h * t->nb[2], filled_rows(positions) * t->nb[1]);
+            }
+        }
     }
 }
 
 void KvRing::restore(BlobReader & in, int64_t positions) {
     for (size_t l = 0; l < k_.size(); ++l) {
-        in.tensor(k_[l], filled_bytes(positions) / (2 * k_.size()));
-        in.tensor(v_[l], filled_bytes(positions) / (2 * k_.size()));
+        for (ggml_tensor * t : {k_[l], v_[l]}) {
+            for (int h = 0; h < shape_.n_heads; ++h) {
+                in.tensor(t, h * t->nb[2], filled_rows(positions) * t->nb[1]);
+            }
+        }
     }
 }
 

@@ -13,7 +13,8 @@ namespace moshi {
 
 struct KvRingShape {
     int n_layers;
-    int64_t dim;
+    int n_heads;
+    int64_t head_dim;
     int context;   // keys that a query may see
     int max_push;  // most positions written by one graph
     ggml_type type;
@@ -26,7 +27,8 @@ public:
     // Declares the ring's tensors in `state`; their memory comes with the rest of the session's state.
     KvRing(ggml_context * state, const KvRingShape & shape);
 
-    ggml_tensor * k(int layer) const { return k_[layer]; } // [dim, slots]
+    // [head_dim, slots, n_heads]: what a head reads lies together, or a CPU spends its time waiting for memory
+    ggml_tensor * k(int layer) const { return k_[layer]; }
     ggml_tensor * v(int layer) const { return v_[layer]; }
     const KvRingShape & shape() const { return shape_; }
     int slots() const { return slots_; }
@@ -47,6 +49,7 @@ public:
     static constexpr int kStep = 256;
 
 private:
+    size_t filled_rows(int64_t positions) const;
     int64_t oldest_visible(int64_t query, int64_t push_end) const;
 
     KvRingShape shape_;

@@ -48,11 +48,14 @@ ggml_tensor * rotate_plainly(ggml_context * ctx, ggml_tensor * x, const Rope & r
     return ggml_reshape_3d(ctx, ggml_concat(ctx, even, odd, 0), 2 * half, n_heads, T);
 }
 
-// The first n_kv slots as heads: [head_dim, n_kv, n_heads]
-ggml_tensor * heads_of(ggml_context * ctx, ggml_tensor * ring, int n_heads, int64_t n_kv) {
-    const int64_t head_dim = ring->ne[0] / n_heads;
-    ggml_tensor * view = ggml_view_3d(ctx, ring, head_dim, n_heads, n_kv, ggml_row_size(ring->type, head_dim), ring->nb[1], 0);
-    return ggml_permute(ctx, view, 0, 2, 1, 3);
+// The first n_kv slots: [head_dim, n_kv, n_heads]
+ggml_tensor * filled(ggml_context * ctx, ggml_tensor * ring, int64_t n_kv) {
+    return ggml_view_3d(ctx, ring, ring->ne[0], n_kv, ring->ne[2], ring->nb[1], ring->nb[2], 0);
+}
+
+// Rows [head_dim, n_heads, T] to their slots of every head.
+ggml_tensor * put(ggml_context * ctx, ggml_tensor * ring, ggml_tensor * rows, ggml_tensor * slots) {
+    return ggml_set_rows(ctx, ring, ggml_permute(ctx, rows, 0, 2, 1, 3), slots);
 }
 
 // softmax(q.k) v by matrix products, for devices whose flash attention lacks the head size or the cache type.
@@ -78,11 +81,9 @@ ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, co
         return ggml_view_3d(ctx, qkv, head_dim, a.n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
     };
     const auto turn = a.ring.shape().flash ? rotate : rotate_plainly;
-    ggml_tensor * k = turn(ctx, part(1), a.rope);                           // [head_dim, n_heads, T]
-    ggml_tensor * v = ggml_view_2d(ctx, qkv, dim, T, qkv->nb[1], 2 * dim * sizeof(float));
     // In the graph before their readers: the ring is state, so no edge orders the writes for us.
-    graph.expand(ggml_set_rows(ctx, a.ring.k(layer), ggml_reshape_2d(ctx, k, dim, T), a.slots));
-    graph.expand(ggml_set_rows(ctx, a.ring.v(layer), v, a.slots));
+    graph.expand(put(ctx, a.ring.k(layer), turn(ctx, part(1), a.rope), a.slots));
+    graph.expand(put(ctx, a.ring.v(layer), part(2), a.slots));
     return turn(ctx, part(0), a.rope);
 }
 
@@ -91,8 +92,8 @@ ggml_tensor * attend(Graph & graph, ggml_tensor * q, ggml_tensor * out_proj, con
     const int64_t head_dim = q->ne[0], T = q->ne[2];
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     q = ggml_permute(ctx, q, 0, 2, 1, 3);                                   // [head_dim, T, n_heads]
-    ggml_tensor * keys = heads_of(ctx, a.ring.k(layer), a.n_heads, a.mask->ne[0]);
-    ggml_tensor * values = heads_of(ctx, a.ring.v(layer), a.n_heads, a.mask->ne[0]);
+    ggml_tensor * keys = filled(ctx, a.ring.k(layer), a.mask->ne[0]);
+    ggml_tensor * values = filled(ctx, a.ring.v(layer), a.mask->ne[0]);
     ggml_tensor * out = nullptr;
     if (a.ring.shape().flash) {
         out = ggml_flash_attn_ext(ctx, q, keys, values, a.mask, scale, 0.0f, 0.0f);

@@ -7,7 +7,7 @@ namespace moshi {
 namespace {
 
 constexpr char kMagic[8] = {'M', 'O', 'S', 'H', 'I', 'S', 'N', 'P'};
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 struct Header {
     char magic[8];
