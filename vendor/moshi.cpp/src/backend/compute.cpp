@@ -1,6 +1,7 @@
 #include "backend/compute.h"
 
 #include "api/error.h"
+#include "backend/pages.h"
 
 #include <cstdlib>
 
@@ -108,6 +109,10 @@ BufferPtr allocate(ggml_context * ctx, ggml_backend_buffer_type_t type, const ch
     BufferPtr buffer(hopeless(size, type) ? nullptr : ggml_backend_alloc_ctx_tensors_from_buft(ctx, type));
     if (!buffer && size > 0) {
         no_memory(size, what, type);
+    }
+    ggml_backend_dev_t dev = ggml_backend_buft_get_device(type);
+    if (buffer && dev && ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_CPU) {
+        prefer_large_pages(ggml_backend_buffer_get_base(buffer.get()), ggml_backend_buffer_get_size(buffer.get()));
     }
     return buffer;
 }

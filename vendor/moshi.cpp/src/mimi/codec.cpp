@@ -17,7 +17,8 @@ constexpr int kMaxFramesPerCall = 64;
 size_t max_nodes(const MimiConfig & c) { return 1024 + 128 * size_t(c.n_layers) + 16 * size_t(c.n_codebooks) + 64 * c.ratios.size(); }
 
 std::unique_ptr<KvRing> new_ring(ggml_context * state, const MimiConfig & c, int max_push, moshi_window window) {
-    return std::make_unique<KvRing>(state, KvRingShape{c.n_layers, c.n_heads, c.dimension / c.n_heads, c.context, max_push, GGML_TYPE_F32, window, true});
+    return std::make_unique<KvRing>(
+        state, KvRingShape{c.n_layers, c.n_heads, c.dimension / c.n_heads, c.context, max_push, GGML_TYPE_F32, window, true});
 }
 
 } // namespace

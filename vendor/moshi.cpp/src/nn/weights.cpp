@@ -219,14 +219,15 @@ Weights WeightLoader::finish(const Progress & progress) {
     for (const auto & [type, n] : bytes) {
         out.main_type = n > bytes[out.main_type] ? type : out.main_type;
     }
-    if (BufferPtr b = allocate(device_.get(), compute_.buffer_type(), "model weights")) {
-        ggml_backend_buffer_set_usage(b.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-        out.buffers.push_back(std::move(b));
-    }
-    if (repack_type_) {
-        if (BufferPtr b = allocate(repacked_.get(), repack_type_, "model weights")) {
+    const auto keep = [&](ggml_context * ctx, ggml_backend_buffer_type_t type) {
+        if (BufferPtr b = allocate(ctx, type, "model weights")) {
+            ggml_backend_buffer_set_usage(b.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
             out.buffers.push_back(std::move(b));
         }
+    };
+    keep(device_.get(), compute_.buffer_type());
+    if (repack_type_) {
+        keep(repacked_.get(), repack_type_);
     }
     if (const MappedFile * mapping = file_->mapping(); mapping && compute_.is_cpu()) {
         BufferPtr b(ggml_backend_dev_buffer_from_host_ptr(compute_.device().dev, const_cast<uint8_t *>(mapping->data()), mapping->size(),
@@ -239,6 +240,9 @@ Weights WeightLoader::finish(const Progress & progress) {
         out.buffers.push_back(std::move(b));
     }
     upload_all(progress);
+    if (const MappedFile * mapping = file_->mapping()) {
+        mapping->release(mapping->data(), mapping->size()); // the system maps several pages for each that was read
+    }
     for (ContextPtr * ctx : {&mapped_, &device_, &repacked_}) {
         out.contexts.push_back(std::move(*ctx));
     }

@@ -99,12 +99,12 @@ std::shared_ptr<Model> load_model(const moshi_model_params & params) {
     Fingerprint fingerprint;
     const double split = total ? static_cast<double>(lm_bytes) / static_cast<double>(total) : 0;
     if (lm_file) {
-        model->lm = load_lm(lm_file, *model->compute, params.repack, params.all_depformer_steps, part(0, split));
         fingerprint.add(*lm_file);
+        model->lm = load_lm(lm_file, *model->compute, params.repack, params.all_depformer_steps, part(0, split));
     }
     if (mimi_file) {
-        model->mimi = load_mimi(mimi_file, *model->compute, params.repack, part(split, 1));
         fingerprint.add(*mimi_file);
+        model->mimi = load_mimi(mimi_file, *model->compute, params.repack, part(split, 1));
     }
     if (model->lm && model->mimi) {
         check_fit(*model->lm, *model->mimi, mimi_file->path());
