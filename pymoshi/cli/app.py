@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import pymoshi
+from pymoshi.cli.bench import bench_command
 from pymoshi.cli.cache import cache_app
 from pymoshi.cli.console import stderr
 from pymoshi.cli.convert import convert_command
@@ -39,6 +40,7 @@ app.command("replay")(replay_command)
 app.command("info")(info_command)
 app.command("devices")(devices_command)
 app.command("doctor")(doctor_command)
+app.command("bench")(bench_command)
 app.command("convert")(convert_command)
 app.command("synth")(synth_command)
 app.command("pull")(pull_command)

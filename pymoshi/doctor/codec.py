@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from pymoshi._native.gguf import GgufFile
-from pymoshi.doctor.cost import codec_work
+from pymoshi.cost import codec_work
 from pymoshi.doctor.steadiness import typical
 from pymoshi.errors import DiskSpaceError, InputError
 from pymoshi.hub.config import MIMI_24KHZ

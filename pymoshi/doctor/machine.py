@@ -82,13 +82,13 @@ def load_per_core() -> float | None:
 
 def free_memory(device: Device) -> int:
     """Bytes that a model may take on a device; 0 if unknown. ggml says of the machine's memory how much there is."""
-    available = _available_memory() if not device.is_gpu else None
+    available = available_memory() if not device.is_gpu else None
     if available is None:
         return device.memory_free
     return min(available, device.memory_free) if device.memory_free else available
 
 
-def _available_memory() -> int | None:
+def available_memory() -> int | None:
     """Bytes that Linux could give to a program now; None elsewhere."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

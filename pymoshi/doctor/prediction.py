@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from pymoshi.doctor.cost import FRAME_SECONDS, Cost, codec_bytes, cost
+from pymoshi.cost import FRAME_SECONDS, Cost, codec_bytes, cost
 from pymoshi.hub.catalog import Catalog, CatalogModel, Variant
 from pymoshi.hub.config import MIMI_24KHZ, MOSHI_7B
 from pymoshi.hub.storage import LM_TYPES

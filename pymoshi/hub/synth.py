@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymoshi.errors import Cancelled, InputError
-from pymoshi.hub.config import MIMI_24KHZ, MOSHI_7B, flatten, lm_metadata
+from pymoshi.hub.config import MIMI_24KHZ, MOSHI_7B, Metadata, flatten, lm_metadata
 from pymoshi.hub.gguf_output import GgufOutput, OutputFolder, Stored
 from pymoshi.hub.names import LM_PREFIX, MIMI_PREFIX
 from pymoshi.hub.storage import (
@@ -70,16 +70,10 @@ def synthesize(
 
     Raises InputError, DiskSpaceError, Cancelled.
     """
-    if name not in SYNTHETIC:
-        raise InputError(f"{name!r} cannot be made; expected one of {', '.join(SYNTHETIC)}")
     if seed < 0:
         raise InputError(f"seed is {seed}; expected 0 or more")
-    lm, codec = SYNTHETIC[name]
-    quantize = check_type(quantize, LM_TYPES, "quantize")
-    files = {f"mimi-{mimi_type}.gguf": (_mimi_stored(codec, mimi_type), flatten(codec, "mimi"))}
-    if lm is not None:
-        files = {f"model-{quantize}.gguf": (_lm_stored(lm, quantize), lm_metadata(lm))} | files
-    total = sum(stored.n_bytes for tensors, _ in files.values() for stored in tensors)
+    files, total = _files(name, quantize, mimi_type), synthetic_bytes(name, quantize, mimi_type)
+    lm, _ = SYNTHETIC[name]
     random = RandomTensors(np.random.Generator(np.random.SFC64(seed)))
     with OutputFolder(Path(out_dir), overwrite=overwrite) as output:
         output.reserve([*files, *([_TOKENIZER, "config.json"] if lm else [])], total)
@@ -99,6 +93,22 @@ def synthesize(
             output.path("config.json").write_text(json.dumps(lm | names, indent=2) + "\n", encoding="utf-8")
         output.commit()
     return Path(out_dir)
+
+
+def synthetic_bytes(name: str, quantize: str, mimi_type: str) -> int:
+    """Of all tensors of such a model. Raises InputError."""
+    files = _files(name, quantize, mimi_type).values()
+    return sum(stored.n_bytes for tensors, _ in files for stored in tensors)
+
+
+def _files(name: str, quantize: str, mimi_type: str) -> dict[str, tuple[list[Stored], Metadata]]:
+    """Tensors and metadata of each file. Raises InputError."""
+    if name not in SYNTHETIC:
+        raise InputError(f"{name!r} cannot be made; expected one of {', '.join(SYNTHETIC)}")
+    lm, codec = SYNTHETIC[name]
+    quantize = check_type(quantize, LM_TYPES, "quantize")
+    files = {f"model-{quantize}.gguf": (_lm_stored(lm, quantize), lm_metadata(lm))} if lm is not None else {}
+    return files | {f"mimi-{mimi_type}.gguf": (_mimi_stored(codec, mimi_type), flatten(codec, "mimi"))}
 
 
 def _lm_stored(config: Mapping[str, Any], quantize: str) -> list[Stored]:

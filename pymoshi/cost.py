@@ -1,19 +1,20 @@
-"""What a frame of 80 ms costs, from a model's hyper-parameters alone: bytes to go through, operations, memory.
+"""What a frame of 80 ms costs: bytes to go through, operations, memory.
 
-One frame at a time, every weight that a frame needs takes part in one multiplication: a frame takes as long as the
-memory takes to bring its weights, and the keys and values of the past, to the processor.
+From a model's hyper-parameters alone (`cost`, for predictions), or from the tensors that its files really hold
+(`reads`, for measurements). One frame at a time, every weight that a frame needs takes part in one multiplication: a
+frame takes as long as the memory takes to bring its weights, and the keys and values of the past, to the processor.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
 from pymoshi.hub.config import is_personaplex
 from pymoshi.hub.storage import lm_type, row_bytes, stored_bytes
-from pymoshi.hub.tensors import Role, Tensor, depformer_hidden_of, hidden_of, lm_tensors
+from pymoshi.hub.tensors import Tensor, depformer_hidden_of, hidden_of, lm_tensors
 
 FRAME_SECONDS: Final = 0.08
 _SOURCE: Final = "bf16"  # of the published checkpoints
@@ -21,6 +22,9 @@ _SOURCE: Final = "bf16"  # of the published checkpoints
 # Nodes of the engine's graph that compute: see vendor/moshi.cpp/src/lm.
 _LAYER_OPERATIONS: Final = 16
 _SAMPLING_OPERATIONS: Final = 7
+
+_LOOKED_UP: Final = re.compile(r"(?:depformer_)?(?:text_emb|emb\.\d+)\.weight").fullmatch
+"""Embeddings: of these a frame takes a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +53,50 @@ def depformer_steps(config: Mapping[str, Any]) -> int:
     return min(dep_q, int(config["n_q"]) // 2) if is_personaplex(config) else dep_q
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A tensor of a language model as it is stored."""
+
+    name: str
+    """As published: without `lm.`."""
+    kind: str
+    """ "q4_k", "f32", ..."""
+    n_bytes: int
+    row_bytes: int
+
+
 def cost(config: Mapping[str, Any], quantize: str, *, kv_type: str = "f16") -> Cost:
     """config: as in a published config.json. quantize: as in `pymoshi convert`."""
     steps = depformer_steps(config)
     schedule = config.get("depformer_weights_per_step_schedule") or list(range(int(config["dep_q"])))
-    sets = Counter(schedule[:steps])
-    read, resident = Counter[str](), 0
-    for tensor in lm_tensors(config, hidden_of(config), depformer_hidden_of(config) if config["dep_q"] else 0):
-        kind = lm_type(tensor, quantize, _SOURCE)
-        n_bytes, uses = stored_bytes(tensor, kind), _uses(tensor.name, sets, steps)
-        resident += n_bytes if uses else 0
-        row = tensor.role is Role.EMBEDDING
-        read[kind] += row_bytes(kind, tensor.shape[-1]) if row and uses else n_bytes * uses
+    tensors = lm_tensors(config, hidden_of(config), depformer_hidden_of(config) if config["dep_q"] else 0)
+    read, resident = reads((_stored(tensor, quantize) for tensor in tensors), schedule, steps)
     return Cost(
-        read=dict(read),
+        read=read,
         resident=resident,
         kv_per_frame=2 * config["num_layers"] * row_bytes(kv_type, config["dim"]),
         context=config["context"],
         operations=_operations(config, steps),
     )
+
+
+def reads(weights: Iterable[Weight], schedule: Sequence[int], steps: int) -> tuple[dict[str, int], int]:
+    """Bytes that a frame goes through, by type, and bytes of the tensors that it needs at all.
+
+    schedule: the set of weights that each step of the depformer uses. steps: those that are computed.
+    """
+    sets = Counter(schedule[:steps])
+    read, resident = Counter[str](), 0
+    for weight in weights:
+        uses = _uses(weight.name, sets, steps)
+        resident += weight.n_bytes if uses else 0
+        read[weight.kind] += weight.row_bytes * bool(uses) if _LOOKED_UP(weight.name) else weight.n_bytes * uses
+    return dict(read), resident
+
+
+def _stored(tensor: Tensor, quantize: str) -> Weight:
+    kind = lm_type(tensor, quantize, _SOURCE)
+    return Weight(tensor.name, kind, stored_bytes(tensor, kind), row_bytes(kind, tensor.shape[-1]))
 
 
 def _uses(name: str, sets: Mapping[int, int], steps: int) -> int:

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from pymoshi.doctor.cost import codec_bytes, codec_work, cost
+from pymoshi.cost import codec_bytes, codec_work, cost
 from pymoshi.doctor.prediction import (
     SAFE_MS,
     Prediction,
