@@ -98,11 +98,8 @@ function refusal(status, answer) {
             status,
         );
     }
-    const detail = answer?.detail ?? answer?.reason ?? answer?.error;
-    if (Array.isArray(detail)) {
-        const field = String(detail[0]?.loc?.at(-1) ?? "");
-        return new ServerError(`${field}: ${detail[0]?.msg ?? "not accepted"}`, status, field);
-    }
-    const text = typeof detail === "string" ? detail : `The server answered with status ${status}.`;
-    return new ServerError(text, status, answer?.field ?? null);
+    const reason = answer?.reason ?? answer?.detail;
+    const text = typeof reason === "string" ? reason : `The server answered with status ${status}.`;
+    const field = status === 422 ? (/^(\w+): /.exec(text)?.[1] ?? null) : null; // "top_k: must be at least 0"
+    return new ServerError(text, status, field);
 }

@@ -87,7 +87,9 @@ class Page {
             case "log":
                 return this.#log.add(String(event.level), String(event.text), event.time);
             case "transcript":
-                if (event.who === "model") this.#transcript.say(event.time, String(event.text), event.final === true);
+                if (event.who !== "model") return;
+                if (event.final) this.#transcript.pause(event.time, String(event.text));
+                else this.#transcript.say(event.time, String(event.text));
                 return;
             case "speech":
                 if (event.who === "user") this.#transcript.speak(event.start, event.end ?? null);

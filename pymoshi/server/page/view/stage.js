@@ -14,6 +14,9 @@ const WORDS = {
     failed: "Stopped by an error",
 };
 
+/** Details of a conversation that goes as it should. */
+const ORDINARY = ["", "listening", "speaking", "muted"];
+
 /**
  * @typedef {object} View
  * @property {Status | null} status
@@ -135,7 +138,8 @@ function explanation({ asking, ours, muted }, status) {
     const elsewhere = { machine: "", browser: "Another page holds this conversation.", client: "Another program holds this conversation." };
     if (status.state === "listening") {
         if (!ours && status.mode && elsewhere[status.mode]) return elsewhere[status.mode];
-        return muted ? "The model hears silence." : status.detail || "Speak whenever you like, also in between.";
+        if (muted) return "The model hears silence.";
+        return ORDINARY.includes(status.detail) ? "Speak whenever you like, also in between." : status.detail;
     }
     if (status.state === "ready") return status.detail || "A conversation that stays on your machine.";
     if (status.state === "failed") return "You can start again.";

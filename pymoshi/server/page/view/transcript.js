@@ -21,6 +21,8 @@ export class Transcript {
     #save = element("save-transcript", HTMLButtonElement);
     /** @type {ModelLine | null} */
     #line = null;
+    /** @type {ModelLine[]} those since the model's last pause */
+    #unfinished = [];
     /** @type {{start: number, row: HTMLLIElement} | null} */
     #speech = null;
 
@@ -31,6 +33,7 @@ export class Transcript {
     clear() {
         this.#list.replaceChildren();
         this.#line = this.#speech = null;
+        this.#unfinished = [];
         this.#empty.hidden = false;
         this.#save.disabled = true;
     }
@@ -40,22 +43,36 @@ export class Transcript {
         this.#line?.row.classList.remove("open");
         this.#speech?.row.classList.remove("open");
         this.#line = this.#speech = null;
+        this.#unfinished = [];
     }
 
     /**
      * @param {number} time seconds of conversation
      * @param {string} piece a piece of a word, with its leading space
-     * @param {boolean} final it ends the line
      */
-    say(time, piece, final) {
-        if (piece) {
-            if (this.#line && this.#ends(this.#line, time, piece)) this.#endLine();
-            const line = (this.#line ??= this.#begin(time));
-            line.text += piece;
-            line.last = time;
-            this.#write(line.row, line.text.trim());
+    say(time, piece) {
+        if (!piece) return;
+        if (this.#line && this.#ends(this.#line, time, piece)) this.#endLine();
+        if (!this.#line) {
+            this.#line = this.#begin(time);
+            this.#unfinished.push(this.#line);
         }
-        if (final) this.#endLine();
+        this.#line.text += piece;
+        this.#line.last = time;
+        this.#write(this.#line.row, this.#line.text.trim());
+    }
+
+    /**
+     * The model paused. `text` is all it said since its last pause, of which a page that was just opened saw only a part.
+     * @param {number} time when it began to say so
+     * @param {string} text
+     */
+    pause(time, text) {
+        if (this.#unfinished.length === 0 && text) this.#unfinished.push(this.#begin(time));
+        if (this.#unfinished.length === 1) this.#write(this.#unfinished[0].row, text);
+        for (const line of this.#unfinished) line.row.classList.remove("open");
+        this.#unfinished = [];
+        this.#line = null;
     }
 
     /**
@@ -72,7 +89,7 @@ export class Transcript {
         row.classList.toggle("open", end === null);
         const seconds = end === null ? 0 : end - start;
         row.style.setProperty("--seconds", String(Math.min(seconds, 20)));
-        this.#write(row, end === null ? "speaking" : `${seconds.toFixed(1)} s`);
+        this.#write(row, end === null ? "speaking" : `spoke for ${seconds.toFixed(1)} s`);
         if (end !== null) this.#speech = null;
     }
 
