@@ -258,6 +258,28 @@ def test_memory_of_the_process_is_what_it_holds() -> None:
     assert least < peak - (50 << 20)
 
 
+def test_what_this_process_computes_is_not_counted_as_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([(100.0, 7.0, 50.0), (103.0, 8.0, 52.0)])  # busy, own, on the clock
+    monkeypatch.setattr(process.Others, "_now", staticmethod(lambda: next(seconds)))
+    assert process.Others().processors() == 1.0
+
+
+def test_the_time_that_processors_are_busy_only_grows() -> None:
+    before = process._busy_seconds()
+    after = process._busy_seconds()
+    if before is None or after is None:
+        assert sys.platform != "linux"
+        return
+    assert 0 < before <= after
+
+
+def test_busy_neighbours_are_told_of(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.Others, "processors", lambda _: 1.5)
+    assert any("kept 1.5 processors busy" in note for note in quick(tiny).notes)
+    monkeypatch.setattr(process.Others, "processors", lambda _: 0.0)
+    assert not any("busy" in note for note in quick(tiny).notes)
+
+
 # ---- synthetic models ----
 
 

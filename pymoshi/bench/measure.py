@@ -24,7 +24,7 @@ from pymoshi.bench.result import (
     Stage,
 )  # fmt: skip
 from pymoshi.bench.traffic import Traffic, traffic
-from pymoshi.doctor.machine import examine_build, load_per_core
+from pymoshi.doctor.machine import examine_build
 from pymoshi.errors import InputError, UnsupportedModelError
 from pymoshi.model import Device, Model, ModelInfo, devices, load
 from pymoshi.options import one_of, whole
@@ -33,7 +33,7 @@ from pymoshi.session import KV_TYPES, KvType
 #: Called with what is being done, and the fraction of it that is done: 0 to 1, or None if that is not known.
 Step = Callable[[str, float | None], None]
 
-_BUSY: Final = 0.5  # programs that wait for each processor
+_BUSY: Final = 0.2  # processors
 _READING_SECONDS: Final = 0.5
 _CODEC_TYPE: Final = "f32"  # what codecs are computed in
 _MOST_FRAMES: Final = 1_000_000
@@ -71,7 +71,7 @@ def measure(
     """
     options = options or Options()
     options.check()
-    found, load_before = devices(), load_per_core()
+    found = devices()
     first = _load(model, options, "loading for the first time", step)
     info, disk = first.model.info, first.disk_bytes
     first.model.close()
@@ -82,7 +82,9 @@ def measure(
     with warm.model as loaded:
         with runner_for(loaded, options.context, options.kv_type) as run:
             run.fill(options.fill, lambda fraction: step("filling the memory", fraction))
+            others = process.Others()
             times = run.measure(options.frames, lambda fraction: step("running frames", fraction))
+            busy = others.processors()
             memory = Memory(process.resident_bytes(), process.peak_bytes(), _taken(device))
         reading = max(before, _read_speed(info, step), key=lambda speed: speed.bytes_per_second)
         remembered = run.remembered(options.fill, options.frames)
@@ -98,7 +100,7 @@ def measure(
             reading=reading,
             stages=stages,
             frames_per_second=1000 / float(np.mean(times["frame"])),
-            notes=_notes(stages, load_before),
+            notes=_notes(stages, busy),
         )
 
 
@@ -170,10 +172,10 @@ def _taken(device: Device) -> int | None:
     return device.memory_free - now.memory_free if device.is_gpu and device.memory_free and now else None
 
 
-def _notes(stages: dict[str, Stage], load_before: float | None) -> list[str]:
+def _notes(stages: dict[str, Stage], busy: float | None) -> list[str]:
     notes = []
-    if load_before is not None and load_before > _BUSY:
-        notes.append(f"Other programs were computing (load {load_before:.1f} for each processor): alone it is faster.")
+    if busy is not None and busy > _BUSY:
+        notes.append(f"Other programs kept {busy:.1f} processors busy meanwhile: alone it is faster.")
     if any(stage.of_bound > 1 for stage in stages.values()):
         notes.append("It is faster than the memory: much of it stays in the processor's cache from frame to frame.")
     return notes

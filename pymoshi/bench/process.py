@@ -1,12 +1,17 @@
-"""What this process takes of the machine, as Linux counts it; elsewhere less is known."""
+"""What this process takes of the machine, and what others do, as Linux counts it; elsewhere less is known."""
 
+import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _STATUS: Final = Path("/proc/self/status")
 _IO: Final = Path("/proc/self/io")
+_PROCESSORS: Final = Path("/proc/stat")
+_IDLE: Final = slice(3, 5)  # among the times of the processors: idle, and waiting for a disk
+_TIMES: Final = 8  # that count; those after them are parts of the first
 _CLEAR: Final = Path("/proc/self/clear_refs")
 _RESET_PEAK: Final = "5"
 
@@ -35,6 +40,33 @@ def forget_peak() -> None:
 def disk_bytes() -> int | None:
     """What has been read from disks for this process so far, not from the system's cache; None if unknown."""
     return _field(_IO, "read_bytes:", 1)
+
+
+class Others:
+    """What other programs compute, from when this is made."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def processors(self) -> float | None:
+        """How many processors they have kept busy on the average; None if unknown."""
+        (busy, own, start), (busy_now, own_now, now) = self._before, self._now()
+        if busy is None or busy_now is None or now <= start:
+            return None
+        return max(0.0, (busy_now - busy) - (own_now - own)) / (now - start)
+
+    @staticmethod
+    def _now() -> tuple[float | None, float, float]:
+        return _busy_seconds(), time.process_time(), time.perf_counter()
+
+
+def _busy_seconds() -> float | None:
+    """Of all processors together, since the machine was started."""
+    try:
+        times = [int(word) for word in _PROCESSORS.read_text(encoding="ascii").split("\n", 1)[0].split()[1:]]
+        return (sum(times[:_TIMES]) - sum(times[_IDLE])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _field(path: Path, name: str, unit: int) -> int | None:
