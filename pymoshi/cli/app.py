@@ -22,6 +22,7 @@ from pymoshi.cli.models import models_app
 from pymoshi.cli.persona import persona_app
 from pymoshi.cli.pull import pull_command
 from pymoshi.cli.replay import replay_command
+from pymoshi.cli.serve import serve_command
 from pymoshi.cli.synth import synth_command
 from pymoshi.cli.talk import talk_command
 from pymoshi.cli.voice import voice_app
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 app.command("talk")(talk_command)
+app.command("serve")(serve_command)
 app.command("replay")(replay_command)
 app.command("info")(info_command)
 app.command("devices")(devices_command)

@@ -9,12 +9,9 @@ import typer
 from pymoshi.cli.console import say
 from pymoshi.errors import InputError, VoiceError
 from pymoshi.model import Model
-from pymoshi.personas import Persona, choose_prompt, find_persona, wrap_prompt
+from pymoshi.personas import DEFAULT_PERSONA, DEFAULT_VOICE, Persona, choose_prompt, find_persona, wrap_prompt
 from pymoshi.priming import find_voice
 from pymoshi.voices import Voice
-
-DEFAULT_PERSONA = "teacher"  # PersonaPlex was trained to be told who it is; this is who it is by default
-DEFAULT_VOICE = "NATF2"
 
 VoiceOption = Annotated[
     str | None,

@@ -18,8 +18,19 @@ from pathlib import Path
 from pymoshi import paths
 from pymoshi.errors import InputError, PersonaError
 
-__all__ = ["Persona", "choose_prompt", "find_persona", "load_personas", "personas_file", "wrap_prompt"]
+__all__ = [
+    "DEFAULT_PERSONA",
+    "DEFAULT_VOICE",
+    "Persona",
+    "choose_prompt",
+    "find_persona",
+    "load_personas",
+    "personas_file",
+    "wrap_prompt",
+]
 
+DEFAULT_PERSONA = "teacher"  # PersonaPlex was trained to be told who it is; this is who it is by default
+DEFAULT_VOICE = "NATF2"
 MAX_PROMPT = 8000  # characters, about 2000 of the 3000 frames of context
 MAX_FILE = 1 << 20  # bytes
 TAG = "<system>"
