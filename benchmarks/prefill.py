@@ -12,10 +12,10 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from frame import random_tokens
 from table import table
 
 import pymoshi
+from pymoshi.bench.frames import random_tokens
 
 BATCHES = (1, 8, 16, 32, 64)
 
