@@ -33,25 +33,37 @@ bool LmStream::Key::operator==(const Key & o) const {
 LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParams & params)
     : model_(model), compute_(compute), params_(params) {
     const LmConfig & c = model.config;
-    const int B = max_batch(), S = 1 + params.n_steps;
     state_ctx_ = new_context(2 * static_cast<size_t>(c.n_layers + c.depformer.n_layers) + 8);
-    ring_ = std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.n_heads, c.dim / c.n_heads, params.context, B,
+    ring_ = std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.n_heads, c.dim / c.n_heads, params.context, max_batch(),
                                                                    ring_type(params, model), params.window, params.flash});
     // A handful of steps: nothing is gained by fewer bits, so only bf16, asked for to round as others do, is followed.
     depformer_cache_ =
         depformer_cache(state_ctx_.get(), model, params.n_steps, params.kv_type == GGML_TYPE_BF16 ? GGML_TYPE_BF16 : GGML_TYPE_F32);
     state_ = allocate_state(state_ctx_.get(), compute, "the conversation's context");
 
-    input_ctx_ = new_context(32);
-    ggml_context * ctx = input_ctx_.get();
-    tokens_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, B, 1 + c.n_q), ggml_new_tensor_2d(ctx, GGML_TYPE_F32, B, 1 + c.n_q)};
-    forced_ = {ggml_new_tensor_2d(ctx, GGML_TYPE_I32, kIdAlignment, S), ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S),
-               ggml_new_tensor_1d(ctx, GGML_TYPE_F32, S)};
-    embeddings_ = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, c.dim, B);
-    ring_inputs_ = RingInputs(ctx, *ring_);
-    noise_ = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, c.text_card_out + int64_t(params.n_steps) * c.card);
-    samples_ = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, S);
-    inputs_ = allocate(ctx, compute.buffer_type(), "the model's inputs");
+    output_ctx_ = new_context(2);
+    samples_ = ggml_new_tensor_1d(output_ctx_.get(), GGML_TYPE_I32, 1 + params.n_steps);
+    outputs_ = allocate(output_ctx_.get(), compute.buffer_type(), "the model's outputs");
+}
+
+LmStream::Pass::Pass(const KvRing & kv, const LmModel & model, const LmStreamParams & params, const Compute & compute, const Key & k)
+    : key(k), ring(inputs, kv, k.n, k.n_kv) {
+    const int n_streams = 1 + model.config.n_q, n_samples = 1 + params.n_steps;
+    if (k.embeddings) {
+        embeddings = inputs.add(GGML_TYPE_F32, model.config.dim, k.n);
+    } else {
+        const int64_t row = GGML_PAD(k.n, kIdAlignment);
+        tokens.ids = inputs.add(GGML_TYPE_I32, row, n_streams);
+        tokens.gains = k.zeros ? inputs.add(GGML_TYPE_F32, row, n_streams) : nullptr;
+    }
+    if (k.forced) {
+        forced = {inputs.add(GGML_TYPE_I32, kIdAlignment, n_samples), inputs.add(GGML_TYPE_F32, n_samples),
+                  inputs.add(GGML_TYPE_F32, n_samples)};
+    }
+    if (const int64_t n = k.text_candidates + int64_t(params.n_steps) * k.audio_candidates) {
+        noise = inputs.add(GGML_TYPE_F32, n);
+    }
+    inputs.allocate(compute, "the model's inputs");
 }
 
 LmStream::Pass & LmStream::pass_for(const Key & key) {
@@ -77,18 +89,12 @@ LmStream::Pass LmStream::build(const Key & key) {
     const LmConfig & c = model_.config;
     const size_t nodes =
         512 + 8 * size_t(c.n_q) + 80 * size_t(c.n_layers) + size_t(params_.n_steps) * (48 + 40 * size_t(c.depformer.n_layers));
-    Pass pass;
-    pass.key = key;
+    Pass pass(*ring_, model_, params_, compute_, key);
     pass.graph = std::make_unique<Graph>(compute_, nodes);
     Graph & g = *pass.graph;
     ggml_context * ctx = g.ctx();
-    ggml_tensor * x = nullptr;                                              // [dim, n]
-    if (key.embeddings) {
-        x = ggml_view_2d(ctx, embeddings_, c.dim, key.n, embeddings_->nb[1], 0);
-    } else {
-        x = embed_tokens(ctx, model_, {tokens_.ids, key.zeros ? tokens_.gains : nullptr}, key.n);
-    }
-    const RingAttention ring = ring_inputs_.attention(ctx, *ring_, c.n_heads, model_.rope, key.n, key.n_kv);
+    ggml_tensor * x = key.embeddings ? pass.embeddings : embed_tokens(ctx, model_, pass.tokens, key.n); // [dim, n]
+    const RingAttention ring = pass.ring.attention(c.n_heads, model_.rope);
     x = temporal_transformer(g, model_, ring, x, key.head || params_.taps);
     if (x) {
         x = rms_norm(ctx, x, model_.out_norm, c.norm_eps);
@@ -114,14 +120,15 @@ void LmStream::build_head(Pass & pass, ggml_tensor * hidden) {
         keep(pass, "extra_heads", ggml_soft_max(ctx, ggml_mul_mat(ctx, head, hidden)));
     }
     ggml_tensor * text = sample(ctx, compute_, logits, key.text_candidates,
-                                key.text_candidates ? ggml_view_1d(ctx, noise_, key.text_candidates, 0) : nullptr);
+                                key.text_candidates ? ggml_view_1d(ctx, pass.noise, key.text_candidates, 0) : nullptr);
     out(text, 0);
     if (params_.n_steps == 0) {
         return;
     }
+    const int64_t n_noise = int64_t(params_.n_steps) * key.audio_candidates;
     const DepformerOptions options{params_.n_steps, params_.window == MOSHI_WINDOW_LEGACY, key.audio_candidates,
-                                   ggml_view_1d(ctx, noise_, noise_->ne[0] - key.text_candidates, key.text_candidates * sizeof(float)),
-                                   key.forced ? &forced_ : nullptr};
+                                   n_noise ? ggml_view_1d(ctx, pass.noise, n_noise, key.text_candidates * sizeof(float)) : nullptr,
+                                   key.forced ? &pass.forced : nullptr};
     const DepformerRun run = depformer(g, compute_, model_, depformer_cache_, hidden, text, options);
     for (int k = 0; k < params_.n_steps; ++k) {
         out(run.tokens[k], 1 + k);
@@ -137,38 +144,33 @@ int LmStream::padded(int n) const {
     return compute_.is_cpu() && n >= kWorthwhile ? GGML_PAD(n, kColumns) : n;
 }
 
-void LmStream::set_tokens(const int32_t * tokens, int n, int n_padded, bool zeros) {
+void LmStream::set_tokens(Pass & pass, const int32_t * tokens, int n) const {
     const int n_streams = 1 + model_.config.n_q;
-    std::vector<int32_t> ids(n_padded, 0);
-    std::vector<float> gains(n_padded, 0.0f);
+    auto * ids = pass.inputs.host<int32_t>(pass.tokens.ids);
+    auto * gains = pass.tokens.gains ? pass.inputs.host<float>(pass.tokens.gains) : nullptr;
     for (int s = 0; s < n_streams; ++s) {
         for (int i = 0; i < n; ++i) {
             const int32_t token = tokens[size_t(i) * n_streams + s];
-            ids[i] = std::max(token, 0);
-            gains[i] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
-        }
-        ggml_backend_tensor_set(tokens_.ids, ids.data(), s * tokens_.ids->nb[1], ids.size() * sizeof(int32_t));
-        if (zeros) {
-            ggml_backend_tensor_set(tokens_.gains, gains.data(), s * tokens_.gains->nb[1], gains.size() * sizeof(float));
+            const int64_t at = s * pass.tokens.ids->ne[0] + i;
+            ids[at] = std::max(token, 0);
+            if (gains) {
+                gains[at] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
+            }
         }
     }
 }
 
-void LmStream::set_forced(const Forced & forced) {
-    const int n = 1 + params_.n_steps;
-    std::vector<int32_t> ids(size_t(n) * kIdAlignment, 0);
-    std::vector<float> sampled(n, 1.0f), given(n, 0.0f);
-    for (int i = 0; i < n && i < static_cast<int>(forced.tokens.size()); ++i) {
-        const int32_t token = forced.tokens[i];
-        if (token != MOSHI_TOKEN_NONE) {
-            ids[size_t(i) * kIdAlignment] = std::max(token, 0);
-            sampled[i] = 0.0f;
-            given[i] = token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
-        }
+void LmStream::set_forced(Pass & pass, const Forced & forced) const {
+    auto * ids = pass.inputs.host<int32_t>(pass.forced.ids);
+    auto * sampled = pass.inputs.host<float>(pass.forced.sample_gain);
+    auto * given = pass.inputs.host<float>(pass.forced.forced_gain);
+    for (int i = 0; i < 1 + params_.n_steps; ++i) {
+        const int32_t token = i < static_cast<int>(forced.tokens.size()) ? forced.tokens[i] : MOSHI_TOKEN_NONE;
+        const bool sample = token == MOSHI_TOKEN_NONE;
+        ids[size_t(i) * kIdAlignment] = std::max(token, 0);
+        sampled[i] = sample ? 1.0f : 0.0f;
+        given[i] = sample || token == MOSHI_TOKEN_ZERO ? 0.0f : 1.0f;
     }
-    ggml_backend_tensor_set(forced_.ids, ids.data(), 0, ids.size() * sizeof(int32_t));
-    ggml_backend_tensor_set(forced_.sample_gain, sampled.data(), 0, n * sizeof(float));
-    ggml_backend_tensor_set(forced_.forced_gain, given.data(), 0, n * sizeof(float));
 }
 
 Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Sampling & text, const Sampling & audio, uint64_t seed,
@@ -178,20 +180,20 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     const Key key{
         1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
     Pass & pass = pass_for(key);
-    set_tokens(tokens, 1, 1, zeros);
-    ring_inputs_.set(*ring_, position_, 1, 1, key.n_kv);
+    set_tokens(pass, tokens, 1);
+    pass.ring.set(pass.inputs, position_, 1);
     if (key.forced) {
-        set_forced(forced);
+        set_forced(pass, forced);
     }
-    std::vector<float> noise(key.text_candidates + size_t(params_.n_steps) * key.audio_candidates);
-    fill_noise(noise.data(), key.text_candidates, text.temperature, seed, frame, 0);
-    for (int k = 0; k < params_.n_steps; ++k) {
-        fill_noise(noise.data() + key.text_candidates + size_t(k) * key.audio_candidates, key.audio_candidates, audio.temperature, seed,
-                   frame, 1 + k);
+    if (pass.noise) {
+        float * noise = pass.inputs.host<float>(pass.noise);
+        fill_noise(noise, key.text_candidates, text.temperature, seed, frame, 0);
+        for (int k = 0; k < params_.n_steps; ++k) {
+            fill_noise(noise + key.text_candidates + size_t(k) * key.audio_candidates, key.audio_candidates, audio.temperature, seed, frame,
+                       1 + k);
+        }
     }
-    if (!noise.empty()) {
-        ggml_backend_tensor_set(noise_, noise.data(), 0, noise.size() * sizeof(float));
-    }
+    pass.inputs.upload();
     pass.graph->run();
     position_ += 1;
     std::vector<int32_t> samples(1 + params_.n_steps);
@@ -209,13 +211,12 @@ void LmStream::prefill(const int32_t * tokens, const float * embeddings, int n, 
     const Key key{n_padded, ring_->attended(position_, n_padded), embeddings != nullptr, zeros, false, false, 0, 0};
     Pass & pass = pass_for(key);
     if (embeddings) {
-        std::vector<float> rows(embeddings, embeddings + size_t(n) * c.dim);
-        rows.resize(size_t(n_padded) * c.dim, 0.0f);
-        ggml_backend_tensor_set(embeddings_, rows.data(), 0, rows.size() * sizeof(float));
+        std::copy(embeddings, embeddings + size_t(n) * c.dim, pass.inputs.host<float>(pass.embeddings));
     } else {
-        set_tokens(tokens, n, n_padded, zeros);
+        set_tokens(pass, tokens, n);
     }
-    ring_inputs_.set(*ring_, position_, n_padded, 1, key.n_kv);
+    pass.ring.set(pass.inputs, position_, 1);
+    pass.inputs.upload();
     pass.graph->run(go_on);
     position_ += n;
     pass.taps.read(taps_, n, n_padded); // without the padding

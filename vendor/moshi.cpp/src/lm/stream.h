@@ -61,7 +61,14 @@ private:
         bool operator==(const Key & o) const;
     };
     struct Pass {
+        Pass(const KvRing & ring, const LmModel & model, const LmStreamParams & params, const Compute & compute, const Key & key);
         Key key;
+        GraphInputs inputs{8};
+        RingInputs ring;
+        TokenInputs tokens{};               // either these,
+        ggml_tensor * embeddings = nullptr; // f32 [dim, n], or these
+        ForcedInputs forced{};
+        ggml_tensor * noise = nullptr; // f32 [text_candidates + steps * audio_candidates]
         std::unique_ptr<Graph> graph;
         TapPoints taps;
     };
@@ -70,23 +77,20 @@ private:
     Pass build(const Key & key);
     void build_head(Pass & pass, ggml_tensor * x);
     void keep(Pass & pass, const char * name, ggml_tensor * t) const;
-    void set_tokens(const int32_t * tokens, int n, int n_padded, bool zeros);
+    void set_tokens(Pass & pass, const int32_t * tokens, int n) const;
     int padded(int n) const;
-    void set_forced(const Forced & forced);
+    void set_forced(Pass & pass, const Forced & forced) const;
 
     const LmModel & model_;
     Compute & compute_;
     LmStreamParams params_;
 
-    ContextPtr state_ctx_, input_ctx_;
+    ContextPtr state_ctx_, output_ctx_;
     std::unique_ptr<KvRing> ring_;
     DepformerCache depformer_cache_;
     StateBuffer state_;
-    TokenInputs tokens_;
-    ForcedInputs forced_;
-    RingInputs ring_inputs_;
-    ggml_tensor *embeddings_, *noise_, *samples_;
-    BufferPtr inputs_;
+    ggml_tensor * samples_; // i32 [1 + steps], of the last frame
+    BufferPtr outputs_;
 
     int64_t position_ = 0;
     std::list<Pass> passes_; // most recently used first

@@ -63,14 +63,9 @@ MimiStream::MimiStream(const MimiModel & model, Compute & compute, const moshi_m
     decoder_ring_ = new_ring(state_ctx_.get(), c, T, params.window);
     state_ = allocate_state(state_ctx_.get(), compute, "the codec's state");
 
-    input_ctx_ = new_context(32);
-    encoder_inputs_ = RingInputs(input_ctx_.get(), *encoder_ring_);
-    decoder_inputs_ = RingInputs(input_ctx_.get(), *decoder_ring_);
-    pcm_ = ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F32, int64_t(chunk_) * c.frame_size);
-    first_call_ = ggml_new_tensor_1d(input_ctx_.get(), GGML_TYPE_F32, 1);
-    codes_in_ = ggml_new_tensor_2d(input_ctx_.get(), GGML_TYPE_I32, GGML_PAD(chunk_, kIdAlignment), c.n_codebooks);
-    codes_out_ = ggml_new_tensor_2d(input_ctx_.get(), GGML_TYPE_I32, chunk_, c.n_codebooks);
-    inputs_ = allocate(input_ctx_.get(), compute.buffer_type(), "the codec's inputs");
+    output_ctx_ = new_context(2);
+    codes_out_ = ggml_new_tensor_1d(output_ctx_.get(), GGML_TYPE_I32, int64_t(chunk_) * params.n_codebooks);
+    outputs_ = allocate(output_ctx_.get(), compute.buffer_type(), "the codec's outputs");
     reset();
 }
 
@@ -88,27 +83,28 @@ void MimiStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
 
 MimiStream::Pass MimiStream::build_encoder(int n) {
     const MimiConfig & c = model_.config;
-    Pass pass;
+    Pass pass(*encoder_ring_, n * c.stride);
+    pass.in = pass.inputs.add(GGML_TYPE_F32, int64_t(n) * c.frame_size);
+    pass.first_call = pass.inputs.add(GGML_TYPE_F32, 1);
+    pass.inputs.allocate(compute_, "the codec's inputs");
     pass.graph = std::make_unique<Graph>(compute_, max_nodes(c));
     Graph & g = *pass.graph;
     ggml_context * ctx = g.ctx();
-    ggml_tensor * pcm = ggml_view_2d(ctx, pcm_, 1, int64_t(n) * c.frame_size, sizeof(float), 0);
+    ggml_tensor * pcm = ggml_reshape_2d(ctx, pass.in, 1, int64_t(n) * c.frame_size);
     ggml_tensor * x = seanet_encode(g, model_.encoder, encoder_history_, pcm);              // [dim, 2n]
     keep(pass, "enc_seanet", x);
     const MimiTransformer & transformer = model_.encoder_transformer;
-    const RingAttention attention = encoder_inputs_.attention(ctx, *encoder_ring_, transformer.n_heads, transformer.rope, n * c.stride,
-                                                              encoder_ring_->slots()); // all: it is small
-    x = mimi_transformer(g, transformer, attention, x);
+    x = mimi_transformer(g, transformer, pass.ring.attention(transformer.n_heads, transformer.rope), x);
     keep(pass, "enc_transformer", x);
     // Replicate padding (MODELS.md 1.4): after a reset the history is zero, and on the first call the first column is added to it.
     ggml_tensor * first_column = ggml_view_2d(ctx, x, c.dimension, 1, x->nb[1], 0);
-    ggml_tensor * padding = ggml_mul(ctx, ggml_cont(ctx, first_column), first_call_);
+    ggml_tensor * padding = ggml_mul(ctx, ggml_cont(ctx, first_column), pass.first_call);
     g.expand(ggml_cpy(ctx, ggml_add(ctx, downsample_history_, padding), downsample_history_));
     x = conv(g, model_.downsample, downsample_history_, x);                                 // [dim, n]
     keep(pass, "enc_downsample", x);
     pass.outputs = quantize(ctx, model_.quantizer, x, params_.n_codebooks);
     for (size_t k = 0; k < pass.outputs.size(); ++k) {
-        g.expand(ggml_cpy(ctx, pass.outputs[k], ggml_view_1d(ctx, codes_out_, n, k * codes_out_->nb[1])));
+        g.expand(ggml_cpy(ctx, pass.outputs[k], ggml_view_1d(ctx, codes_out_, n, k * n * sizeof(int32_t))));
     }
     g.finish("the Mimi encoder");
     return pass;
@@ -116,22 +112,22 @@ MimiStream::Pass MimiStream::build_encoder(int n) {
 
 MimiStream::Pass MimiStream::build_decoder(int n, int n_codebooks) {
     const MimiConfig & c = model_.config;
-    Pass pass;
+    Pass pass(*decoder_ring_, n * c.stride);
+    pass.in = pass.inputs.add(GGML_TYPE_I32, GGML_PAD(n, kIdAlignment), n_codebooks);
+    pass.inputs.allocate(compute_, "the codec's inputs");
     pass.graph = std::make_unique<Graph>(compute_, max_nodes(c));
     Graph & g = *pass.graph;
     ggml_context * ctx = g.ctx();
     std::vector<ggml_tensor *> codes;
     for (int k = 0; k < n_codebooks; ++k) {
-        codes.push_back(ggml_view_1d(ctx, codes_in_, n, k * codes_in_->nb[1]));
+        codes.push_back(ggml_view_1d(ctx, pass.in, n, k * pass.in->nb[1]));
     }
     ggml_tensor * x = dequantize(ctx, model_.quantizer, codes);                             // [dim, n]
     keep(pass, "dec_latent", x);
     x = upsample(g, model_.upsample, upsample_history_, x);                                 // [dim, 2n]
     keep(pass, "dec_upsample", x);
     const MimiTransformer & transformer = model_.decoder_transformer;
-    const RingAttention attention = decoder_inputs_.attention(ctx, *decoder_ring_, transformer.n_heads, transformer.rope, n * c.stride,
-                                                              decoder_ring_->slots()); // all: it is small
-    x = mimi_transformer(g, transformer, attention, x);
+    x = mimi_transformer(g, transformer, pass.ring.attention(transformer.n_heads, transformer.rope), x);
     keep(pass, "dec_transformer", x);
     x = seanet_decode(g, model_.decoder, decoder_history_, x);                              // [1, n * frame_size]
     ggml_set_output(x);
@@ -146,17 +142,19 @@ void MimiStream::encode_chunk(const float * pcm, int n, int32_t * codes, int cod
     if (it == encoders_.end()) {
         it = encoders_.emplace(n, build_encoder(n)).first;
     }
-    const float first = encoded_ == 0 ? 1.0f : 0.0f;
-    const int T = n * model_.config.stride;
-    ggml_backend_tensor_set(pcm_, pcm, 0, size_t(n) * frame_size() * sizeof(float));
-    ggml_backend_tensor_set(first_call_, &first, 0, sizeof(float));
-    encoder_inputs_.set(*encoder_ring_, encoded_, T, params_.frames_per_call * model_.config.stride, encoder_ring_->slots());
-    it->second.graph->run();
-    encoded_ += T;
+    Pass & pass = it->second;
+    std::copy(pcm, pcm + size_t(n) * frame_size(), pass.inputs.host<float>(pass.in));
+    *pass.inputs.host<float>(pass.first_call) = encoded_ == 0 ? 1.0f : 0.0f;
+    pass.ring.set(pass.inputs, encoded_, params_.frames_per_call * model_.config.stride);
+    pass.inputs.upload();
+    pass.graph->run();
+    encoded_ += n * model_.config.stride;
+    std::vector<int32_t> found(size_t(n) * params_.n_codebooks);
+    ggml_backend_tensor_get(codes_out_, found.data(), 0, found.size() * sizeof(int32_t));
     for (int k = 0; k < params_.n_codebooks; ++k) {
-        ggml_backend_tensor_get(codes_out_, codes + size_t(k) * codes_stride, k * codes_out_->nb[1], n * sizeof(int32_t));
+        std::copy_n(found.begin() + size_t(k) * n, n, codes + size_t(k) * codes_stride);
     }
-    it->second.taps.read(taps_);
+    pass.taps.read(taps_);
 }
 
 void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_codebooks, int n, float * pcm) {
@@ -165,20 +163,21 @@ void MimiStream::decode_chunk(const int32_t * codes, int codes_stride, int n_cod
     if (it == decoders_.end()) {
         it = decoders_.emplace(key, build_decoder(n, n_codebooks)).first;
     }
-    const int T = n * model_.config.stride;
+    Pass & pass = it->second;
     for (int k = 0; k < n_codebooks; ++k) {
-        ggml_backend_tensor_set(codes_in_, codes + size_t(k) * codes_stride, k * codes_in_->nb[1], n * sizeof(int32_t));
+        std::copy_n(codes + size_t(k) * codes_stride, n, pass.inputs.host<int32_t>(pass.in) + k * pass.in->ne[0]);
     }
-    decoder_inputs_.set(*decoder_ring_, decoded_, T, params_.frames_per_call * model_.config.stride, decoder_ring_->slots());
-    it->second.graph->run();
-    decoded_ += T;
+    pass.ring.set(pass.inputs, decoded_, params_.frames_per_call * model_.config.stride);
+    pass.inputs.upload();
+    pass.graph->run();
+    decoded_ += n * model_.config.stride;
     const size_t samples = size_t(n) * frame_size();
-    ggml_backend_tensor_get(it->second.outputs[0], pcm, 0, samples * sizeof(float));
+    ggml_backend_tensor_get(pass.outputs[0], pcm, 0, samples * sizeof(float));
     if (!std::all_of(pcm, pcm + samples, [](float x) { return std::isfinite(x); })) {
         fail(MOSHI_ERROR_FORMAT, "%s: the codec computes sound that is not a number; its weights are damaged",
              model_.weights.file->path().c_str());
     }
-    it->second.taps.read(taps_);
+    pass.taps.read(taps_);
 }
 
 void MimiStream::encode(const float * pcm, int n_frames, int32_t * codes) {

@@ -44,7 +44,12 @@ public:
     int64_t decoded() const { return decoded_; }
 
 private:
-    struct Pass { // a built graph and what is read from it
+    struct Pass { // a built graph, what it is told and what is read from it
+        Pass(const KvRing & kv, int n_latents) : ring(inputs, kv, n_latents, kv.slots()) {} // all slots: it is small
+        GraphInputs inputs{8};
+        RingInputs ring;
+        ggml_tensor * in = nullptr;         // sound, f32 [samples]; or codes, i32 [frames padded to kIdAlignment, codebooks]
+        ggml_tensor * first_call = nullptr; // f32 [1]; the encoder's
         std::unique_ptr<Graph> graph;
         std::vector<ggml_tensor *> outputs;
         TapPoints taps;
@@ -66,11 +71,10 @@ private:
     SeanetHistory encoder_history_, decoder_history_;
     ggml_tensor *downsample_history_, *upsample_history_;
     std::unique_ptr<KvRing> encoder_ring_, decoder_ring_;
-    ContextPtr input_ctx_;
-    RingInputs encoder_inputs_, decoder_inputs_;
-    ggml_tensor *pcm_, *first_call_, *codes_in_, *codes_out_;
+    ContextPtr output_ctx_;
+    ggml_tensor * codes_out_; // i32 [n * n_codebooks] of the last call: codebook after codebook
     StateBuffer state_;
-    BufferPtr inputs_;
+    BufferPtr outputs_;
 
     int64_t encoded_ = 0, decoded_ = 0; // latents so far
     std::map<int, Pass> encoders_;
