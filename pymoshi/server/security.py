@@ -81,7 +81,7 @@ class Security:
         self._metrics = metrics
         self._names = _served_names(settings)
         self._any_address = _is_wildcard(settings.host)
-        self._changes = Bucket(rate=10, burst=40)
+        self._changes = Bucket(rate=20, burst=200)
         self._guesses: OrderedDict[str, Bucket] = OrderedDict()  # by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

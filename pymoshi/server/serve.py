@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+import websockets.http11
 from fastapi import FastAPI
 
 from pymoshi.errors import InputError
@@ -21,6 +22,7 @@ __all__ = ["Server", "bind", "serve"]
 log = logging.getLogger("pymoshi")
 
 _MOST_MESSAGE = 64 << 10  # bytes: 15 s of sound at the usual rate
+_LONGEST_ADDRESS = 64 << 10  # bytes, with all headers: 8000 characters of a prompt in any script
 _MOST_CONNECTIONS = 200
 _PING_EVERY, _PONG_WITHIN = 10.0, 10.0  # s
 _LOST_WITHIN = 20_000  # ms: a peer whose machine is gone, or that takes nothing
@@ -31,6 +33,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, app: FastAPI | None = None) -> None:
         self.app = app or create_app(settings)
+        # A prompt is a part of the address. What is longer than this lets uvicorn hang, so what h11 has taken must fit.
+        websockets.http11.MAX_LINE_LENGTH = 2 * _LONGEST_ADDRESS
         config = uvicorn.Config(
             self.app,
             log_config=None,  # uvicorn would write addresses with their tokens and prompts into its log
@@ -39,6 +43,8 @@ class Server(uvicorn.Server):
             ws_ping_interval=_PING_EVERY,
             ws_ping_timeout=_PONG_WITHIN,
             ws_per_message_deflate=False,  # Opus does not shrink, and a few bytes could unfold to megabytes
+            h11_max_incomplete_event_size=_LONGEST_ADDRESS,
+            http="h11",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=1,
             server_header=False,
@@ -46,6 +52,7 @@ class Server(uvicorn.Server):
             ssl_keyfile=None if settings.ssl_key is None else str(settings.ssl_key),
         )
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
         try:
             config.load()
         except (OSError, ssl.SSLError) as error:
@@ -60,6 +67,11 @@ class Server(uvicorn.Server):
         closing = asyncio.create_task(self.app.state.supervisor.close())
         await super().shutdown(sockets)
         await closing
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """uvicorn takes a WebSocket that `Security` has answered with an error for one that it forgot."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def bind(settings: Settings) -> socket.socket:
