@@ -43,8 +43,8 @@ def _small_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory's speed is measured with as little as can be."""
     real = _native.bandwidth
 
-    def quick(device: str, kind: str, *, threads: int, seconds: float) -> _native.Bandwidth:
-        return real(device, kind, threads=threads, n_bytes=1, seconds=min(seconds, 0.01))
+    def quick(device: str, kind: str, *, threads: int, n_bytes: int, seconds: float) -> _native.Bandwidth:
+        return real(device, kind, threads=threads, n_bytes=min(n_bytes, 1), seconds=min(seconds, 0.01))
 
     monkeypatch.setattr(_native, "bandwidth", quick)
 

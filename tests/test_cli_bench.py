@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from pymoshi import _native
+from pymoshi import _native, bench
+from pymoshi.bench import synthetic
 from pymoshi.bench.synthetic import _MEMORY_FOLDER
 from pymoshi.cli.app import app
+from pymoshi.cli.bench_report import Request, _measure
+from pymoshi.cli.stopper import Stopper
 from pymoshi.hub.synth import synthesize
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -32,8 +35,8 @@ def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., R
     """Runs `pymoshi bench` in this process, where the memory's speed is measured with as little as can be."""
     real = _native.bandwidth
 
-    def quick(device: str, kind: str, *, threads: int, seconds: float) -> _native.Bandwidth:
-        return real(device, kind, threads=threads, n_bytes=1, seconds=min(seconds, 0.01))
+    def quick(device: str, kind: str, *, threads: int, n_bytes: int, seconds: float) -> _native.Bandwidth:
+        return real(device, kind, threads=threads, n_bytes=min(n_bytes, 1), seconds=min(seconds, 0.01))
 
     monkeypatch.setattr(_native, "bandwidth", quick)
     monkeypatch.chdir(tmp_path)
@@ -111,6 +114,18 @@ def test_bench_that_cannot_be_ends_with_2_and_a_reason(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.json"]
+
+
+def test_a_signal_that_nobody_has_seen_raised_ends_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python drops what is raised while the engine's log is being written."""
+    monkeypatch.setattr(synthetic, "_MEMORY_FOLDER", tmp_path)
+    stopper = Stopper()
+    stopper.stop()
+    with pytest.raises(KeyboardInterrupt):
+        _measure(Request(None, "tiny", "q4_k", "f16", None, None), bench.Options("cpu", 1), stopper)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

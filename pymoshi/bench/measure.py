@@ -24,7 +24,7 @@ from pymoshi.bench.result import (
     Stage,
 )  # fmt: skip
 from pymoshi.bench.traffic import Traffic, traffic
-from pymoshi.doctor.machine import examine_build
+from pymoshi.doctor.machine import available_memory, examine_build
 from pymoshi.errors import InputError, UnsupportedModelError
 from pymoshi.model import Device, Model, ModelInfo, devices, load
 from pymoshi.options import one_of, whole
@@ -34,7 +34,9 @@ from pymoshi.session import KV_TYPES, KvType
 Step = Callable[[str, float | None], None]
 
 _BUSY: Final = 0.2  # processors
-_READING_SECONDS: Final = 0.5
+_READING_SECONDS: Final = 0.4
+_READING_BYTES: Final = 1 << 30
+"""Many times what a core's caches hold, and gone through within a second: until it is, Ctrl-C is not answered."""
 _CODEC_TYPE: Final = "f32"  # what codecs are computed in
 _MOST_FRAMES: Final = 1_000_000
 
@@ -122,9 +124,10 @@ def _load(model: str | Path, options: Options, what: str, step: Step) -> _Loaded
 def _read_speed(info: ModelInfo, step: Step) -> Reading:
     """How fast the device gets through weights of the type that most of the model's have."""
     step("measuring the memory", None)
+    n_bytes = min(_READING_BYTES, (available_memory() or _READING_BYTES) // 4)
 
     def measured(kind: str) -> Reading:
-        found = _native.bandwidth(info.device, kind, threads=info.n_threads, seconds=_READING_SECONDS)
+        found = _native.bandwidth(info.device, kind, threads=info.n_threads, n_bytes=n_bytes, seconds=_READING_SECONDS)
         return Reading(kind, found.median, found.op_seconds)
 
     try:

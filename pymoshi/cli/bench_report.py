@@ -56,7 +56,7 @@ def run(request: Request, **options: Any) -> None:
     try:
         with stopper:
             stopper.on_stop(_interrupt)
-            result = _measure(request, wanted)
+            result = _measure(request, wanted, stopper)
     except KeyboardInterrupt:
         raise typer.Exit(128 + (stopper.number or 2)) from None
     if request.json == _STDOUT:
@@ -73,8 +73,14 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _measure(request: Request, options: bench.Options) -> Result:
-    with _progress() as step:
+def _measure(request: Request, options: bench.Options, stopper: Stopper) -> Result:
+    with _progress() as show:
+
+        def step(what: str, fraction: float | None) -> None:
+            if stopper.requested:  # the interrupt is lost if the signal comes while the engine's log is being written
+                raise KeyboardInterrupt
+            show(what, fraction)
+
         if request.synthetic is None:
             return bench.measure(request.model or "demo", options, step=step)
         making = f"making {request.synthetic}"
