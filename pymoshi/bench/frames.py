@@ -110,13 +110,15 @@ class _Codec(Run):
 
 
 @contextmanager
-def runner_for(model: Model, context: int | None, kv_type: KvType) -> Iterator[Run]:
+def runner_for(
+    model: Model, context: int | None, kv_type: KvType, progress: Callable[[float], None] | None = None
+) -> Iterator[Run]:
     """What runs this model's frames, for the duration of a `with`. Raises InputError, OutOfMemoryError."""
     if not model.info.has_lm:
         with model.mimi.stream(codebooks_of(model)) as stream:
             yield _Codec(model, stream)
         return
-    with model.session(seed=0, context=context, kv_type=kv_type, cache=False) as session:
+    with model.session(seed=0, context=context, kv_type=kv_type, cache=False, progress=progress) as session:
         session._native.reset(0)  # without voice and prompt, that the memory holds just what is asked for
         yield _Conversation(session) if model.info.has_mimi else _Tokens(session)
 

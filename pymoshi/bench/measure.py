@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -82,10 +83,11 @@ def measure(
     warm = _load(model, options, "loading again", step)
     device = next((one for one in found if one.name == info.device), found[0])
     with warm.model as loaded:
-        with runner_for(loaded, options.context, options.kv_type) as run:
-            run.fill(options.fill, lambda fraction: step("filling the memory", fraction))
+        begin = partial(step, "beginning a conversation")
+        with runner_for(loaded, options.context, options.kv_type, begin) as run:
+            run.fill(options.fill, partial(step, "filling the memory"))
             others = process.Others()
-            times = run.measure(options.frames, lambda fraction: step("running frames", fraction))
+            times = run.measure(options.frames, partial(step, "running frames"))
             busy = others.processors()
             memory = Memory(process.resident_bytes(), process.peak_bytes(), _taken(device))
         reading = max(before, _read_speed(info, step), key=lambda speed: speed.bytes_per_second)
@@ -116,7 +118,7 @@ class _Loaded:
 
 def _load(model: str | Path, options: Options, what: str, step: Step) -> _Loaded:
     disk, start = process.disk_bytes(), time.perf_counter()
-    loaded = load(model, device=options.device, threads=options.threads, progress=lambda fraction: step(what, fraction))
+    loaded = load(model, device=options.device, threads=options.threads, progress=partial(step, what))
     seconds, now = time.perf_counter() - start, process.disk_bytes()
     return _Loaded(loaded, seconds, None if disk is None or now is None else now - disk)
 

@@ -19,7 +19,7 @@ from pymoshi.cli.console import offer, stderr
 from pymoshi.cli.output import check_outputs, write_json
 from pymoshi.cli.stopper import Stopper
 from pymoshi.cli.table import WIDE, print_table
-from pymoshi.errors import InputError
+from pymoshi.errors import Cancelled, InputError
 
 _LABEL = 9  # columns
 _STDOUT = "-"
@@ -45,20 +45,15 @@ class Request:
 
 
 def run(request: Request, **options: Any) -> None:
-    """Measures and prints. A signal ends it at once, and nothing is left behind."""
+    """Measures and prints. A signal ends it within a second, and nothing is left behind."""
     request.check()
     wanted = bench.Options(**options)
     wanted.check()
     before = bench.read(request.compare) if request.compare else None  # before the work
     if request.synthetic is None:
         offer(request.model or "demo")
-    stopper = Stopper()
-    try:
-        with stopper:
-            stopper.on_stop(_interrupt)
-            result = _measure(request, wanted, stopper)
-    except KeyboardInterrupt:
-        raise typer.Exit(128 + (stopper.number or 2)) from None
+    with Stopper() as stopper:
+        result = _measure(request, wanted, stopper)
     if request.json == _STDOUT:
         typer.echo(json.dumps(result.as_dict(), indent=1, ensure_ascii=False))
         return
@@ -69,16 +64,12 @@ def run(request: Request, **options: Any) -> None:
         _print_comparison(before, result)
 
 
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 def _measure(request: Request, options: bench.Options, stopper: Stopper) -> Result:
     with _progress() as show:
 
         def step(what: str, fraction: float | None) -> None:
-            if stopper.requested:  # the interrupt is lost if the signal comes while the engine's log is being written
-                raise KeyboardInterrupt
+            if stopper.requested:
+                raise Cancelled("The measurement was stopped.")
             show(what, fraction)
 
         if request.synthetic is None:
