@@ -92,7 +92,7 @@ async function request(method, path, body) {
  * @param {any} answer
  */
 function refusal(status, answer) {
-    if (status === 401 || status === 403) {
+    if (status === 401) {
         return new ServerError(
             "The server wants its token. Open this page at the address that `pymoshi serve` printed when it started.",
             status,

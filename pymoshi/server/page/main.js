@@ -140,11 +140,13 @@ class Page {
 
     async #pressed() {
         if (this.#asking || this.#call || !IDLE.includes(this.#status?.state ?? "ready")) return this.#end();
-        const settings = this.#setup.read();
-        if (!settings) {
+        const wrong = this.#setup.wrong;
+        if (wrong) {
             this.#tabs.show("setup");
+            this.#setup.mark(wrong.name, wrong.reason);
             return;
         }
+        const settings = this.#setup.read();
         this.#banner.clear();
         this.#cancelled = false;
         this.#recorded = settings.record === true;

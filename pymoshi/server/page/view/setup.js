@@ -5,7 +5,9 @@ import { element } from "../dom.js";
 import { offer, size } from "./choices.js";
 
 const KEY = "pymoshi.setup";
-const OWN = "own"; // the persona that is the user's own words
+const OWN = "own words"; // the persona that is the user's own words
+const NOBODY = "nobody"; // the one that is no prompt at all
+const STANDARD = "teacher"; // the one that the server takes where none is asked for
 const NUMBERS = ["temperature", "text_temperature", "top_k", "text_top_k", "context", "seed"];
 
 /** @typedef {"browser" | "machine"} Mode */
@@ -47,7 +49,7 @@ export class Setup {
         this.#defaults = status.settings ?? {};
         this.#served = String(this.#defaults.model ?? status.model);
         const [models, personas] = await Promise.all([api.fetchModels(), api.fetchPersonas()]);
-        this.#models = models;
+        this.#models = models.toSorted((a, b) => Number(b.installed) - Number(a.installed));
         this.#personas = personas;
         this.#restore();
         this.#offerModels();
@@ -72,16 +74,17 @@ export class Setup {
         element("setup-note", HTMLParagraphElement).hidden = !running;
     }
 
+    /** @returns {{name: string, reason: string} | null} a number that is none, or out of its bounds */
+    get wrong() {
+        const input = NUMBERS.map((name) => this.#input(name)).find((candidate) => !candidate.validity.valid);
+        return input ? { name: input.name, reason: input.validationMessage } : null;
+    }
+
     /**
      * What to ask the server for. Nothing is said of what was left empty: the server's own values count there.
-     * @returns {api.Settings | null} null if a number is not one; its field says so and has the focus
+     * @returns {api.Settings}
      */
     read() {
-        const wrong = NUMBERS.map((name) => this.#input(name)).find((input) => !input.validity.valid);
-        if (wrong) {
-            this.mark(wrong.name, wrong.validationMessage);
-            return null;
-        }
         /** @type {api.Settings} */
         const settings = { model: this.#select("model").value || undefined, record: this.#input("record").checked };
         for (const name of NUMBERS) {
@@ -100,7 +103,7 @@ export class Setup {
     }
 
     /**
-     * Shows that a setting was not accepted.
+     * Shows that a setting was not accepted, and goes there.
      * @param {string} name
      * @param {string} reason
      */
@@ -163,13 +166,15 @@ export class Setup {
 
         this.#voices = await api.fetchVoices(name).catch(() => []);
         this.#role.hidden = this.#voices.length === 0; // a model with one voice and one role of its own
-        const own = this.#defaults.voice ? `As the server was started: ${this.#defaults.voice}` : "No voice in particular";
+        const own = this.#defaults.voice ? `As the server was started: ${this.#defaults.voice}` : "Default";
         const voices = this.#voices.map((voice) => ({ value: voice.name, label: voice.title || voice.name }));
         offer(this.#select("voice"), [{ value: "", label: own }, ...voices], String(this.#kept.voice ?? ""));
         this.#offerPreview();
         const personas = this.#personas.map((persona) => ({ value: persona.name, label: persona.title }));
-        const none = this.#defaults.prompt ? "As the server was started" : "Nobody in particular";
-        const all = [{ value: "", label: none }, ...personas, { value: OWN, label: "My own words" }];
+        const standard = personas.find((persona) => persona.value === STANDARD)?.label ?? "the server’s";
+        const served = this.#defaults.prompt ? "As the server was started" : `Default: ${standard}`;
+        const ownWords = { value: OWN, label: "My own words" };
+        const all = [{ value: "", label: served }, ownWords, { value: NOBODY, label: "Nobody in particular" }, ...personas];
         offer(this.#select("persona"), all, String(this.#kept.persona ?? ""));
         this.#showPrompt();
     }
@@ -207,7 +212,7 @@ export class Setup {
     #showPrompt() {
         const chosen = this.#select("persona").value;
         const persona = this.#personas.find((candidate) => candidate.name === chosen);
-        this.#prompt.hidden = chosen === "";
+        this.#prompt.hidden = chosen === "" || chosen === NOBODY;
         const area = this.#area();
         area.readOnly = chosen !== OWN;
         if (persona) area.value = persona.prompt;
@@ -216,7 +221,9 @@ export class Setup {
 
     /** @returns {string | undefined} */
     #promptText() {
-        return this.#select("persona").value === "" ? undefined : this.#area().value.trim();
+        const persona = this.#select("persona").value;
+        if (persona === "") return undefined;
+        return persona === NOBODY ? "" : this.#area().value.trim();
     }
 
     #offerPreview() {

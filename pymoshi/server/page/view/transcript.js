@@ -80,7 +80,8 @@ export class Transcript {
      * @param {number | null} end null while it goes on
      */
     speak(start, end) {
-        let row = this.#speech?.start === start ? this.#speech.row : null;
+        // Where it began is told again at its end, a hundredth of a second off.
+        let row = this.#speech && Math.abs(this.#speech.start - start) < 0.2 ? this.#speech.row : null;
         if (!row) {
             this.#speech?.row.classList.remove("open");
             row = this.#add("you", "You", start);
