@@ -1,6 +1,7 @@
 #include "backend/compute.h"
 
 #include "api/error.h"
+#include "api/log.h"
 #include "backend/pages.h"
 
 #include <cstdlib>
@@ -147,9 +148,27 @@ StateBuffer allocate_state(ggml_context * ctx, const Compute & compute, const ch
 Graph::Graph(Compute & compute, size_t max_nodes)
     : compute_(compute), ctx_(new_context(2 * max_nodes, max_nodes)), graph_(ggml_new_graph_custom(ctx_.get(), max_nodes, false)) {}
 
+namespace {
+
+// Whether a device has anything to do for it: the others only name parts of what is there.
+bool computes(const ggml_tensor * node) {
+    switch (node->op) {
+        case GGML_OP_NONE:
+        case GGML_OP_VIEW:
+        case GGML_OP_RESHAPE:
+        case GGML_OP_PERMUTE:
+        case GGML_OP_TRANSPOSE: return false;
+        default: return true;
+    }
+}
+
+} // namespace
+
 void Graph::finish(const char * what) {
+    int n_launches = 0;
     for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
         const ggml_tensor * node = ggml_graph_node(graph_, i);
+        n_launches += computes(node) ? 1 : 0;
         if (!compute_.supports(node)) {
             fail(MOSHI_ERROR_UNSUPPORTED, "device %s cannot compute %s of %s (in %s)", compute_.device().name.c_str(), ggml_op_desc(node),
                  node->src[0] ? ggml_type_name(node->src[0]->type) : "nothing", what);
@@ -159,6 +178,8 @@ void Graph::finish(const char * what) {
     if (!alloc_ || !ggml_gallocr_alloc_graph(alloc_.get(), graph_)) {
         fail(MOSHI_ERROR_MEMORY, "scratch memory for %s cannot be had on %s", what, compute_.device().name.c_str());
     }
+    log(MOSHI_LOG_DEBUG, "%s: a graph of %d operations, %.1f MB of scratch memory", what, n_launches,
+        ggml_gallocr_get_buffer_size(alloc_.get(), 0) / 1e6);
 }
 
 } // namespace moshi
