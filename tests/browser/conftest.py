@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,8 +113,11 @@ def open_page(chromium: "Browser") -> Iterator[OpenPage]:
     contexts = []
     problems: list[str] = []
 
-    def open_address(url: str, *, microphone: bool = True, **options: object) -> "Page":
-        given = {"viewport": {"width": 1280, "height": 800}, "permissions": ["microphone"] if microphone else []}
+    def open_address(url: str, *, microphone: bool = True, **options: Any) -> "Page":
+        given: dict[str, Any] = {
+            "viewport": {"width": 1280, "height": 800},
+            "permissions": ["microphone"] if microphone else [],
+        }
         context = chromium.new_context(**(given | options))
         contexts.append(context)
         page = context.new_page()

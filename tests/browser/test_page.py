@@ -13,8 +13,15 @@ from browser.driving import wait_for
 from browser.served import Served
 
 _SIZES = {"desk": (1280, 800), "phone": (390, 844)}
-_STATE = {"progress": None, "detail": "", "model": "demo", "reason": None, "mode": "machine", "settings": {}}
-_LISTENING = {"type": "state", "state": "listening", "call_seconds": 33.0, **_STATE}
+_STATE: dict[str, Any] = {
+    "progress": None,
+    "detail": "",
+    "model": "demo",
+    "reason": None,
+    "mode": "machine",
+    "settings": {},
+}
+_LISTENING: dict[str, Any] = {"type": "state", "state": "listening", "call_seconds": 33.0, **_STATE}
 
 
 def play(page: Page, url: str, events: list[dict[str, Any]]) -> None:
@@ -47,7 +54,7 @@ def test_what_the_model_says_is_text_and_never_markup(served: Served, open_page:
 
 def test_the_two_sides_are_in_the_order_of_time(served: Served, open_page: OpenPage) -> None:
     page = open_page(served.url)
-    events = [
+    events: list[dict[str, Any]] = [
         _LISTENING,
         {"type": "transcript", "who": "model", "text": " Good", "time": 0.8, "final": False},
         {"type": "transcript", "who": "model", "text": " morn", "time": 0.96, "final": False},
@@ -67,7 +74,7 @@ def test_the_two_sides_are_in_the_order_of_time(served: Served, open_page: OpenP
 
 def test_a_page_that_comes_late_sees_the_whole_line(served: Served, open_page: OpenPage) -> None:
     page = open_page(served.url)
-    events = [
+    events: list[dict[str, Any]] = [
         _LISTENING,
         {"type": "transcript", "who": "model", "text": "ing.", "time": 1.04, "final": False},
         {"type": "transcript", "who": "model", "text": "Good morning.", "time": 0.8, "final": True},
@@ -78,7 +85,14 @@ def test_a_page_that_comes_late_sees_the_whole_line(served: Served, open_page: O
 
 def test_late_frames_are_counted_and_drawn_from_the_servers_figures(served: Served, open_page: OpenPage) -> None:
     page = open_page(served.url)
-    frame = {"type": "frame", "encode_ms": 10, "lm_ms": 20, "decode_ms": 10, "step_ms": 40, "late": False}
+    frame: dict[str, Any] = {
+        "type": "frame",
+        "encode_ms": 10,
+        "lm_ms": 20,
+        "decode_ms": 10,
+        "step_ms": 40,
+        "late": False,
+    }
     frame |= {"backlog_ms": 0, "queued_ms": 80, "shed_ms": 0, "underruns": 2}
     frames = [{**frame, "index": i} for i in range(9)]
     slow = {**frame, "index": 9, "lm_ms": 120, "step_ms": 140, "late": True, "backlog_ms": 60}
