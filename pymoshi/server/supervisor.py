@@ -13,14 +13,14 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from pymoshi.errors import PymoshiError, StateError
+from pymoshi.errors import StateError
 from pymoshi.server.events import EventHub
 from pymoshi.server.metrics import Metrics
 from pymoshi.server.options import CallOptions, Mode
@@ -36,6 +36,8 @@ _NO_HEARTBEAT: Final = 10.0  # s; it sends one a second, whatever it computes
 _NO_FRAME: Final = 20.0  # s without a frame in a conversation: a driver hangs
 _STOP_WITHIN: Final = 10.0  # s: longer than a batch of a prompt on a slow machine
 _WAIT_FOR_STOP: Final = 3.0  # s that a new call waits for the last one to end
+_WAIT_FOR_NEWS: Final = 0.5  # s, to learn that the last caller has hung up
+_MOST_EARLY: Final = 200  # pieces of a stream that wait for a worker to be started
 _END_WITHIN: Final = 0.5  # s that a worker gets to complete its files
 _SOON: Final = 5.0  # s: a worker that ends sooner than this is not started again before it is needed
 
@@ -79,6 +81,10 @@ class ServerCall:
     reason: str = ""
     failed: bool = False
     stop_by: float | None = None
+    launched: bool = False
+    """Whether the worker was told."""
+    early: list[bytes] = field(default_factory=list)
+    """What the peer said before."""
 
 
 class Supervisor:
@@ -144,30 +150,37 @@ class Supervisor:
         return path if path is not None and not active and path.is_file() else None
 
     async def start(self, mode: Mode, options: CallOptions, peer: Peer | None = None) -> ServerCall:
-        """Begins a call; returns as soon as the worker has been told. `options` go over the server's defaults.
+        """Begins a call, whose worker may have to be started first. `options` go over the server's defaults.
 
-        Raises Busy, PymoshiError (no process can be started).
+        Raises Busy, StateError (the server ends).
         """
         await self._wait_until_free()
         self._numbers += 1
         call = self.call = ServerCall(self._numbers, mode, options.over(self.settings.defaults), peer)
         self._muted = False
         self._enter(Phase.LOADING)
+        self._in_background(self._launch(call))
+        return call
+
+    async def _launch(self, call: ServerCall) -> None:
         try:
             worker = await self._ready_worker()
-        except OSError as error:
+        except (OSError, StateError) as error:
             self._finish(call, f"The engine's process cannot be started: {error}", failed=True)
-            raise PymoshiError(call.reason) from error
-        if call.stop_by is not None and not call.ended.is_set():
-            self._finish(call, "stopped", failed=False)
+            return
         if call.ended.is_set():
-            return call
-        self._moved = time.monotonic()
-        command = {"do": "start", "call": call.number, "mode": mode, "options": call.options.as_json()}
+            return
+        if call.stop_by is not None:  # stopped before it began
+            self._finish(call, "stopped", failed=False)
+            return
+        command = {"do": "start", "call": call.number, "mode": call.mode, "options": call.options.as_json()}
         worker.send(command | self._rest(call))
-        if peer is not None:
+        call.launched = True
+        if call.peer is not None:
             worker.send({"do": "attach"})
-        return call
+            for data in call.early:
+                worker.send_audio(data)
+        call.early.clear()
 
     def _rest(self, call: ServerCall) -> dict[str, Any]:
         settings = self.settings
@@ -194,7 +207,7 @@ class Supervisor:
             self.stop(call)
             return None
         call.peer = peer
-        if self._worker is not None:
+        if self._worker is not None and call.launched:
             self._worker.send({"do": "attach"})
         return call
 
@@ -218,8 +231,12 @@ class Supervisor:
 
     def hear(self, call: ServerCall, data: bytes) -> None:
         """Passes a piece of the peer's stream on, while the call is the current one. Raises InternalError."""
-        if self.call is call and self._worker is not None:
+        if self.call is not call:
+            return
+        if self._worker is not None and call.launched:
             self._worker.send_audio(data)
+        elif len(call.early) < _MOST_EARLY:  # a stream has to be read from its beginning
+            call.early.append(data)
 
     async def unload(self) -> None:
         """Ends the worker, so that all memory is free."""
@@ -244,19 +261,22 @@ class Supervisor:
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _wait_until_free(self) -> None:
+        """A page that is loaded again, a client that calls again: the last call may just be ending."""
+        until = time.monotonic() + _WAIT_FOR_STOP
+        while (call := self.call) is not None and not self._closing:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(call.ended.wait(), _WAIT_FOR_NEWS)
+            if self.call is call and (self.phase is not Phase.STOPPING or time.monotonic() > until):
+                raise Busy("There is a call already, and this server has one at a time. Try again when it has ended.")
         if self._closing:
             raise StateError("The server ends.")
-        call = self.call
-        if call is not None and self.phase is Phase.STOPPING:  # a page that is loaded again, a client that calls again
-            with suppress(TimeoutError):
-                await asyncio.wait_for(call.ended.wait(), _WAIT_FOR_STOP)
-        if self.call is not None:
-            raise Busy("There is a call already, and this server has one at a time. Try again when it has ended.")
 
     # ---- the worker ------------------------------------------------------------------------------------------------
 
     async def _ready_worker(self) -> WorkerProcess:
         async with self._spawning:
+            if self._closing:
+                raise StateError("The server ends.")
             if self._worker is None:
                 self._spawned = self._beat = time.monotonic()
                 self._worker = await WorkerProcess.spawn(self._on_news, self._on_audio, self._on_end)
@@ -266,7 +286,7 @@ class Supervisor:
     async def _respawn(self) -> None:
         try:
             await self._ready_worker()
-        except OSError as error:
+        except (OSError, StateError) as error:
             log.error("The engine's process cannot be started: %s", error)
 
     def _on_end(self, reason: str) -> None:
@@ -321,10 +341,17 @@ class Supervisor:
             return f"The engine computed nothing for {_NO_FRAME:.0f} s: a driver hangs. Its process was ended."
         return ""
 
-    def _in_background(self, work: Any) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("The server's supervision failed", exc_info=error)
+            if self.call is not None:
+                self._finish(self.call, f"The server failed: {error!r}", failed=True)
 
     # ---- its news --------------------------------------------------------------------------------------------------
 

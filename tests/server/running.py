@@ -1,5 +1,6 @@
 """A server of the tests' own: the real application on a real port, in a thread of this process."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 import httpx
+from fastapi import FastAPI
 from websockets.sync.client import ClientConnection, connect
 
 from pymoshi.server.options import CallOptions
@@ -31,6 +33,7 @@ class RunningServer:
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, verify=False)
+        self.status()  # the socket takes connections before the server answers them
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +54,10 @@ class RunningServer:
     def connect(self, path: str, **options: Any) -> AbstractContextManager[ClientConnection]:
         """A WebSocket, open as long as a `with`."""
         address = f"{self.url.replace('http', 'ws', 1)}{path}"
-        return connect(address, open_timeout=PATIENCE, compression=None, proxy=None, **options)
+        connection: AbstractContextManager[ClientConnection] = connect(
+            address, open_timeout=PATIENCE, compression=None, proxy=None, **options
+        )
+        return connection
 
     @contextmanager
     def events(self) -> Iterator["Events"]:
@@ -65,8 +71,13 @@ class RunningServer:
         return supervisor
 
     @property
-    def app(self) -> Any:
+    def app(self) -> FastAPI:
         return self._server.app
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """In which the server runs."""
+        return self._server.servers[0].get_loop()
 
 
 class Events:
