@@ -9,6 +9,7 @@
 
 import hmac
 import ipaddress
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -207,7 +208,10 @@ def _address(scope: Scope) -> str:
 
 def _served_names(settings: Settings) -> set[str]:
     names = {"localhost", "127.0.0.1", "::1", *(name.lower() for name in settings.allow_hosts)}
-    if not _is_wildcard(settings.host):
+    if _is_wildcard(settings.host):
+        own = socket.gethostname().lower()
+        names |= {own, f"{own}.local"}
+    else:
         names.add(settings.host.strip("[]").lower())
     return names
 

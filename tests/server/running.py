@@ -33,7 +33,7 @@ class RunningServer:
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, verify=False)
-        self.status()  # the socket takes connections before the server answers them
+        self.http.get("/health").raise_for_status()  # the socket takes connections before the server answers them
         return self
 
     def __exit__(self, *_: object) -> None:

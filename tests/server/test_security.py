@@ -78,6 +78,14 @@ def test_a_proxy_with_tls_may_stand_before_it(locked: RunningServer) -> None:
     assert locked.http.post("/stop", headers=headers).status_code == 202
 
 
+def test_on_every_address_its_addresses_and_its_own_name_are_accepted() -> None:
+    with RunningServer(host="0.0.0.0", token=TOKEN) as server:
+        key = {"authorization": f"Bearer {TOKEN}"}
+        for name in ("192.168.1.5", "[fe80::1]", socket.gethostname(), f"{socket.gethostname()}.local"):
+            assert server.http.get("/status", headers={"host": f"{name}:{server.port}", **key}).status_code == 200
+        assert server.http.get("/status", headers={"host": "evil.example", **key}).status_code == 421
+
+
 # ---- the token -----------------------------------------------------------------------------------------------------
 
 
