@@ -6,9 +6,8 @@ import logging
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import pymoshi
 from pymoshi.errors import InternalError
@@ -22,7 +21,18 @@ _TAIL: Final = 12  # lines of its stderr that are kept
 _MOST_UNSENT: Final = 1 << 20  # bytes of sound that it did not take: minutes
 _INSISTS: Final = 2.0  # s after which a kill that did not help is given up on
 
-News = Callable[[dict[str, Any]], None]
+
+class Listener(Protocol):
+    """Who hears what a worker has to say. Called in the event loop, with the worker: there may be another by now."""
+
+    def on_news(self, worker: "WorkerProcess", news: dict[str, Any]) -> None:
+        """A JSON object."""
+
+    def on_audio(self, worker: "WorkerProcess", data: bytes) -> None:
+        """Bytes of the model's voice."""
+
+    def on_end(self, worker: "WorkerProcess", reason: str) -> None:
+        """Once, when the process has ended by whatever cause."""
 
 
 class WorkerProcess:
@@ -32,12 +42,10 @@ class WorkerProcess:
         self._process = process
         self._tail: deque[str] = deque(maxlen=_TAIL)
         self._tasks: list[asyncio.Task[None]] = []
-        self.ending = False
-        """Whether its end was asked for."""
 
     @classmethod
-    async def spawn(cls, on_news: News, on_audio: Callable[[bytes], None], on_end: Callable[[str], None]) -> Self:
-        """Starts one. `on_end` is called once, with the reason, when it has ended by whatever cause.
+    async def spawn(cls, listener: Listener) -> Self:
+        """Starts one.
 
         Raises OSError if the system does not start another process.
         """
@@ -53,7 +61,7 @@ class WorkerProcess:
         )
         worker = cls(process)
         worker._tasks = [
-            asyncio.create_task(worker._listen(on_news, on_audio, on_end)),
+            asyncio.create_task(worker._listen(listener)),
             asyncio.create_task(worker._keep_tail()),
         ]
         return worker
@@ -82,7 +90,6 @@ class WorkerProcess:
 
     async def end(self, within: float) -> None:
         """Asks it to end, and insists after `within` seconds. Never raises."""
-        self.ending = True
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -97,21 +104,21 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    async def _listen(self, on_news: News, on_audio: Callable[[bytes], None], on_end: Callable[[str], None]) -> None:
+    async def _listen(self, listener: Listener) -> None:
         assert self._process.stdout is not None
         try:
             while (message := await messages.read_from(self._process.stdout)) is not None:
                 kind, content = message
                 if kind is messages.Kind.AUDIO:
-                    on_audio(content)
+                    listener.on_audio(self, content)
                 else:
-                    on_news(messages.unpack_json(content))
+                    listener.on_news(self, messages.unpack_json(content))
         except Exception:  # what it says cannot be understood: it is of no more use
             log.exception("The worker's news cannot be read")
             self.kill()
         code = await self._process.wait()
         await self._tasks[1]
-        on_end(self._reason(code))
+        listener.on_end(self, self._reason(code))
 
     async def _keep_tail(self) -> None:
         """Its stderr: C libraries write there what they have to say before they end a process."""

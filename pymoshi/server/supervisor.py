@@ -33,6 +33,7 @@ log = logging.getLogger("pymoshi")
 
 _TICK: Final = 0.5  # s between two looks at the worker
 _NO_HEARTBEAT: Final = 10.0  # s; it sends one a second, whatever it computes
+_FIRST_BEAT: Final = 50.0  # s more, for a new process on a busy machine
 _NO_FRAME: Final = 20.0  # s without a frame in a conversation: a driver hangs
 _STOP_WITHIN: Final = 10.0  # s: longer than a batch of a prompt on a slow machine
 _WAIT_FOR_STOP: Final = 3.0  # s that a new call waits for the last one to end
@@ -278,8 +279,9 @@ class Supervisor:
             if self._closing:
                 raise StateError("The server ends.")
             if self._worker is None:
-                self._spawned = self._beat = time.monotonic()
-                self._worker = await WorkerProcess.spawn(self._on_news, self._on_audio, self._on_end)
+                self._spawned = time.monotonic()
+                self._beat = self._spawned + _FIRST_BEAT
+                self._worker = await WorkerProcess.spawn(self)
                 self._metrics.add("worker_starts_total")
             return self._worker
 
@@ -289,11 +291,11 @@ class Supervisor:
         except (OSError, StateError) as error:
             log.error("The engine's process cannot be started: %s", error)
 
-    def _on_end(self, reason: str) -> None:
-        """The worker's process has ended."""
-        worker, self._worker, self.model = self._worker, None, None
-        if worker is None or worker.ending or self._closing:  # it was asked to
+    def on_end(self, worker: WorkerProcess, reason: str) -> None:
+        """As `process.Listener` has it."""
+        if worker is not self._worker:  # its end was asked for
             return
+        self._worker, self.model = None, None
         self._metrics.add("worker_crashes_total")
         log.error("%s", reason)
         if self.call is not None:
@@ -322,7 +324,6 @@ class Supervisor:
                 if call is not None:
                     self._finish(call, problem, failed=True)
                 self._worker, self.model = None, None
-                worker.ending = True
                 worker.kill()
                 self._metrics.add("worker_crashes_total")
                 self._in_background(worker.end(0.0))
@@ -355,12 +356,16 @@ class Supervisor:
 
     # ---- its news --------------------------------------------------------------------------------------------------
 
-    def _on_audio(self, data: bytes) -> None:
+    def on_audio(self, worker: WorkerProcess, data: bytes) -> None:
+        """As `process.Listener` has it."""
         call = self.call
-        if call is not None and call.peer is not None and call.listening.is_set():
+        if worker is self._worker and call is not None and call.peer is not None and call.listening.is_set():
             call.peer.on_audio(data)
 
-    def _on_news(self, news: dict[str, Any]) -> None:
+    def on_news(self, worker: WorkerProcess, news: dict[str, Any]) -> None:
+        """As `process.Listener` has it."""
+        if worker is not self._worker:
+            return
         call = self.call
         if "call" in news and (call is None or news.pop("call") != call.number):
             return  # of a call that is over
