@@ -145,3 +145,27 @@ def test_settings_reach_the_model_and_outlast_the_page(served: Served, open_page
     assert asked == [{"mode": "browser", "model": "demo", "record": False, "temperature": 0.55, "top_k": 17}]
     page.reload()
     expect(page.locator("[name=temperature]")).to_have_value("0.55")
+
+
+def test_a_sound_card_with_a_rate_of_its_own_will_do(served: Served, open_page: OpenPage) -> None:
+    page = open_page(served.url)
+    expect(page.locator("#state")).to_have_text("Ready")
+    page.evaluate(  # as in browsers that connect a microphone only to a context of the microphone's rate
+        """() => {
+            const Context = window.AudioContext;
+            window.AudioContext = class extends Context {
+                constructor(options) {
+                    super({ ...options, sampleRate: options?.sampleRate ?? 44100 });
+                }
+
+                createMediaStreamSource(stream) {
+                    if (this.sampleRate !== 44100) throw new DOMException("different rates", "NotSupportedError");
+                    return super.createMediaStreamSource(stream);
+                }
+            };
+        }"""
+    )
+    start(page)
+    wait_for(page, "window.loudest > 0.02")
+    wait_until_loud(page, "user")
+    expect(page.locator("#lines .you")).not_to_have_count(0)

@@ -44,10 +44,12 @@ export class Microphone {
      * @param {AudioContext} context with the worklet `capture.js`
      * @param {MediaStream} stream
      * @param {Listener} listener
+     * @throws {DOMException} NotSupportedError: this browser does not connect it to a context of another rate
      */
     constructor(context, stream, listener) {
         this.#stream = stream;
         this.#listener = listener;
+        this.#source = context.createMediaStreamSource(stream); // first: it is what may fail
         this.#encoder = new AudioEncoder({
             output: (chunk) => this.#encoded(chunk),
             error: (error) => listener.onLost(`Encoding the microphone failed: ${error.message}.`),
@@ -61,7 +63,6 @@ export class Microphone {
         }));
         this.#node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
         this.#node.port.onmessage = (event) => this.#captured(event.data.chunk, event.data.level);
-        this.#source = context.createMediaStreamSource(stream);
         this.#source.connect(this.#node);
         for (const track of stream.getTracks()) track.onended = () => listener.onLost("The microphone went away.");
     }

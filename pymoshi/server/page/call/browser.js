@@ -39,7 +39,7 @@ export class BrowserCall {
      */
     static async start(listener, prepare) {
         const context = new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
-        let call = new BrowserCall(context, listener);
+        const call = new BrowserCall(context, listener);
         const stream = await askForMicrophone().catch((error) => {
             call.close();
             throw error;
@@ -75,7 +75,6 @@ export class BrowserCall {
         } catch (error) {
             // A browser that connects a microphone only to a context of the microphone's own rate.
             if (!(error instanceof DOMException) || error.name !== "NotSupportedError") throw error;
-            this.#microphone?.close();
             this.#speaker?.close();
             await this.#context.close();
             this.#context = new AudioContext({ latencyHint: "interactive" });

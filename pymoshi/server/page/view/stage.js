@@ -28,7 +28,7 @@ const ORDINARY = ["", "listening", "speaking", "muted"];
 
 export class Stage {
     #stage = /** @type {HTMLElement} */ (document.querySelector(".stage"));
-    #state = element("state", HTMLHeadingElement);
+    #state = element("state", HTMLParagraphElement);
     #detail = element("detail", HTMLParagraphElement);
     #progress = element("progress", HTMLProgressElement);
     #clock = element("clock", HTMLParagraphElement);
@@ -143,6 +143,6 @@ function explanation({ asking, ours, muted }, status) {
     }
     if (status.state === "ready") return status.detail || "A conversation that stays on your machine.";
     if (status.state === "failed") return "You can start again.";
-    const percent = status.progress === null ? "" : ` ${Math.round(status.progress * 100)} %`;
-    return `${status.detail}${percent}`.trim();
+    const percent = status.progress === null ? "" : `${Math.round(status.progress * 100)} %`;
+    return [status.detail, percent].filter(Boolean).join(", ");
 }
