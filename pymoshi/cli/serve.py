@@ -1,5 +1,6 @@
 """`pymoshi serve`: a page to talk on, and an API."""
 
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -133,6 +134,8 @@ def serve_command(
     )
     offer(model)
     _check_options(settings)
+    if log_text:
+        logging.getLogger("pymoshi").setLevel(min(logging.INFO, logging.getLogger("pymoshi").level))
     try:
         serve(settings, lambda address: _tell(settings, address))
     except KeyboardInterrupt:

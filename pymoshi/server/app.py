@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # those of FastAPI come from a CDN
         redoc_url=None,
     )
+    app.state.looking = asyncio.Lock()
     app.state.settings, app.state.hub, app.state.metrics = settings, hub, metrics
     app.include_router(_router)
     app.add_middleware(Security, settings=settings, metrics=metrics)
@@ -180,9 +181,10 @@ async def personas() -> list[dict[str, Any]]:
 
 
 @_router.get("/api/devices")
-async def devices() -> dict[str, list[dict[str, Any]]]:
+async def devices(request: Request) -> dict[str, list[dict[str, Any]]]:
     """This machine's microphones and speakers."""
-    return await _aside(library.devices)
+    async with request.app.state.looking:  # each look is a process
+        return await _aside(library.devices)
 
 
 @_router.get("/recordings/latest.wav")

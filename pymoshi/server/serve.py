@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
             self.app,
             log_config=None,  # uvicorn would write addresses with their tokens and prompts into its log
             access_log=False,
+            ws="websockets-sansio",
             ws_max_size=_MOST_MESSAGE,
             ws_ping_interval=_PING_EVERY,
             ws_ping_timeout=_PONG_WITHIN,

@@ -111,7 +111,7 @@ class Supervisor:
         self._beat = self._moved = self._idle_since = time.monotonic()
         self._closing = False
         self._background: set[asyncio.Task[None]] = set()
-        self._folder = Path(tempfile.mkdtemp(prefix="pymoshi-serve-"))
+        self._folder: Path | None = None  # made for the first recording
         self._recording: Path | None = None
 
     # ---- what others ask ------------------------------------------------------------------------------------------
@@ -187,6 +187,7 @@ class Supervisor:
         settings = self.settings
         record_to = None
         if call.options.record:
+            self._folder = self._folder or Path(tempfile.mkdtemp(prefix="pymoshi-serve-"))
             self._recording = self._folder / "latest.wav"
             record_to = str(self._recording)
         load: dict[str, Any] = {"device": settings.device, "threads": settings.threads}
@@ -259,7 +260,8 @@ class Supervisor:
         if worker is not None:
             await worker.end(_END_WITHIN)
         await asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _wait_until_free(self) -> None:
         """A page that is loaded again, a client that calls again: the last call may just be ending."""

@@ -140,19 +140,20 @@ def test_with_a_certificate_it_speaks_tls() -> None:
             client.converse(0.5)
 
 
-def test_nothing_that_was_said_or_sent_is_logged() -> None:
-    with serve("--token", "auto") as (process, address):
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_was_said_is_logged_only_if_asked_for(asked: bool) -> None:
+    with serve("--token", "auto", *(["--log-text"] if asked else [])) as (process, address):
         place, _, token = address.partition("/?token=")
         path = f"{place.replace('http', 'ws')}/api/chat?token={token}&text_prompt=Top+secret"
         with SpecClient(connect(path, proxy=None)) as client:
             client.wait_until_ready()
-            client.converse(2.0)
+            client.converse(4.0)
             words = client.text.split()
         _, said = end(process, signal.SIGTERM)
     assert words
     assert "secret" not in said
     assert token not in said
-    assert words[-1] not in said
+    assert (words[0] in said) == asked
 
 
 def test_settings_know_their_scheme() -> None:
