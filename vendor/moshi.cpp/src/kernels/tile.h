@@ -87,7 +87,7 @@ inline void elu(const float * x, float * y, int64_t n) {
         // exp(r) - 1 by its series: the first term left out is below 1e-8
         const float series =
             r + r * r * (1.0f / 2 + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r * (1.0f / 5040))))));
-        const int32_t bits = (static_cast<int32_t>(power) + 127) << 23;
+        const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(power) + 127) << 23;
         float scale; // 2^power
         __builtin_memcpy(&scale, &bits, sizeof(scale));
         y[i] = above + (scale * series + (scale - 1.0f));

@@ -7,14 +7,14 @@ namespace {
 // A 1x1 convolution is a matrix; files keep its trailing axis.
 Matrix load_projection(WeightLoader & loader, const std::string & name, int n_out, int n_in) {
     const TensorInfo & t = loader.checked(name, {n_out, n_in, 1});
-    return make_matrix(loader, t, n_out, n_in, [&loader, &t](float * out) { to_float(loader.file().path(), t, out); });
+    return make_matrix(loader, t, n_out, n_in);
 }
 
 Codebook load_codebook(WeightLoader & loader, const std::string & name, int bins, int dim) {
     const TensorInfo & t = loader.checked(name, {bins, dim});
     const auto read = [&loader, &t](float * out) { to_float(loader.file().path(), t, out); };
     Codebook w;
-    w.vectors = make_matrix(loader, t, bins, dim, read);
+    w.vectors = make_matrix(loader, t, bins, dim);
     w.half_norms = loader.made({bins}, [read, bins, dim](float * out) {
         std::vector<float> e(static_cast<size_t>(bins) * dim);
         read(e.data());

@@ -2,6 +2,9 @@
 
 #include "kernels/kernels.h"
 
+#include <algorithm>
+#include <memory>
+
 namespace moshi {
 
 namespace {
@@ -39,13 +42,28 @@ void compute_rows(ggml_tensor * y, int ith, int, void *) {
 }
 
 void pack(const float * plain, int64_t n_out, int64_t n_in, float * packed) {
-    for (int64_t first = 0; first < n_out; first += kPanel) {
-        for (int64_t i = 0; i < n_in; ++i) {
-            for (int64_t o = first; o < first + kPanel; ++o) {
-                *packed++ = o < n_out ? plain[o * n_in + i] : 0.0f;
+    constexpr int64_t kStep = 16; // a cache line of each row at a time: rows of powers of two would evict each other
+    for (int64_t first = 0; first < n_out; first += kPanel, packed += kPanel * n_in) {
+        const int64_t n = std::min<int64_t>(kPanel, n_out - first);
+        for (int64_t from = 0; from < n_in; from += kStep) {
+            const int64_t to = std::min(from + kStep, n_in);
+            for (int64_t o = 0; o < kPanel; ++o) {
+                for (int64_t i = from; i < to; ++i) {
+                    packed[i * kPanel + o] = o < n ? plain[(first + o) * n_in + i] : 0.0f;
+                }
             }
         }
     }
+}
+
+// `fill` writes the packed matrix.
+Matrix make_packed(WeightLoader & loader, const TensorInfo & stored, int64_t n_out, int64_t n_in, std::function<void(float *)> fill) {
+    Matrix w;
+    w.n_out = n_out;
+    w.packed = true;
+    const ggml_type type = stored.type == GGML_TYPE_F16 && kernels()->product_f16 ? GGML_TYPE_F16 : GGML_TYPE_F32;
+    w.weight = loader.made({kPanel, n_in, (n_out + kPanel - 1) / kPanel}, std::move(fill), type);
+    return w;
 }
 
 } // namespace
@@ -54,17 +72,20 @@ Matrix make_matrix(WeightLoader & loader, const TensorInfo & stored, int64_t n_o
     if (!loader.packs() || n_out < kFewestRows) {
         return loader.made({n_in, n_out}, std::move(fill));
     }
-    Matrix w;
-    w.n_out = n_out;
-    w.packed = true;
-    const ggml_type type = stored.type == GGML_TYPE_F16 && kernels()->product_f16 ? GGML_TYPE_F16 : GGML_TYPE_F32;
-    const auto fill_packed = [fill = std::move(fill), n_out, n_in](float * out) {
-        std::vector<float> plain(static_cast<size_t>(n_out * n_in));
-        fill(plain.data());
-        pack(plain.data(), n_out, n_in, out);
-    };
-    w.weight = loader.made({kPanel, n_in, (n_out + kPanel - 1) / kPanel}, fill_packed, type);
-    return w;
+    return make_packed(loader, stored, n_out, n_in, [fill = std::move(fill), n_out, n_in](float * out) {
+        const std::unique_ptr<float[]> plain(new float[static_cast<size_t>(n_out * n_in)]); // not zeroed first
+        fill(plain.get());
+        pack(plain.get(), n_out, n_in, out);
+    });
+}
+
+Matrix make_matrix(WeightLoader & loader, const TensorInfo & t, int64_t n_out, int64_t n_in) {
+    const bool readable = t.type == GGML_TYPE_F32 && reinterpret_cast<uintptr_t>(t.data) % alignof(float) == 0;
+    if (readable && loader.packs() && n_out >= kFewestRows) { // without a copy in between
+        return make_packed(loader, t, n_out, n_in,
+                           [&t, n_out, n_in](float * out) { pack(reinterpret_cast<const float *>(t.data), n_out, n_in, out); });
+    }
+    return make_matrix(loader, t, n_out, n_in, [&loader, &t](float * out) { to_float(loader.file().path(), t, out); });
 }
 
 Matrix load_matrix(WeightLoader & loader, const std::string & name, int64_t n_out, int64_t n_in) {
@@ -73,7 +94,7 @@ Matrix load_matrix(WeightLoader & loader, const std::string & name, int64_t n_ou
     if (!floats || !loader.packs()) {
         return loader.matrix(name, n_out, n_in);
     }
-    return make_matrix(loader, t, n_out, n_in, [&loader, &t](float * out) { to_float(loader.file().path(), t, out); });
+    return make_matrix(loader, t, n_out, n_in);
 }
 
 ggml_tensor * product(ggml_context * ctx, const Matrix & w, ggml_tensor * x, ggml_tensor * bias, ggml_tensor * residual) {

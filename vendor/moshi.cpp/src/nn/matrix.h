@@ -16,6 +16,8 @@ struct Matrix {
 
 // A matrix of `n_out` rows that `fill` computes from a stored tensor: f32, or f16 if the stored one is and the CPU's kernels take it.
 Matrix make_matrix(WeightLoader & loader, const TensorInfo & stored, int64_t n_out, int64_t n_in, std::function<void(float *)> fill);
+// The same, its rows being those that are stored.
+Matrix make_matrix(WeightLoader & loader, const TensorInfo & stored, int64_t n_out, int64_t n_in);
 // As WeightLoader::matrix, but packed where that helps.
 Matrix load_matrix(WeightLoader & loader, const std::string & name, int64_t n_out, int64_t n_in);
 

@@ -161,6 +161,10 @@ void WeightLoader::upload(const Pending & p) const {
         }
         return;
     }
+    if (p.tensor->type == GGML_TYPE_F32 && ggml_backend_buffer_is_host(p.tensor->buffer)) {
+        p.fill(static_cast<float *>(p.tensor->data));
+        return;
+    }
     std::vector<float> values(static_cast<size_t>(ggml_nelements(p.tensor)));
     p.fill(values.data());
     if (p.tensor->type == GGML_TYPE_F16) {
