@@ -17,13 +17,14 @@ from starlette.websockets import WebSocketDisconnect
 import pymoshi
 from pymoshi.errors import InputError, PymoshiError, StateError
 from pymoshi.server import library
+from pymoshi.server.calls import Busy
 from pymoshi.server.chat import Chat
 from pymoshi.server.events import EventHub, Subscriber
 from pymoshi.server.metrics import Metrics
 from pymoshi.server.schema import MuteRequest, StartRequest, StopRequest, call_options, described
 from pymoshi.server.security import Security
 from pymoshi.server.settings import Settings
-from pymoshi.server.supervisor import Busy, Supervisor
+from pymoshi.server.supervisor import Supervisor
 
 __all__ = ["create_app"]
 

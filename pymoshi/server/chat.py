@@ -17,10 +17,11 @@ from typing import Final
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from pymoshi.errors import InputError, PymoshiError
+from pymoshi.server.calls import Busy, Peer, ServerCall
 from pymoshi.server.metrics import Metrics
 from pymoshi.server.schema import from_query
 from pymoshi.server.security import Bucket
-from pymoshi.server.supervisor import Busy, Peer, ServerCall, Supervisor
+from pymoshi.server.supervisor import Supervisor
 
 __all__ = ["ByteKind", "Chat"]
 

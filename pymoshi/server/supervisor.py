@@ -13,21 +13,20 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from pymoshi.errors import StateError
+from pymoshi.server.calls import Busy, Peer, Phase, ServerCall
 from pymoshi.server.events import EventHub
 from pymoshi.server.metrics import Metrics
 from pymoshi.server.options import CallOptions, Mode
 from pymoshi.server.process import WorkerProcess
 from pymoshi.server.settings import Settings
 
-__all__ = ["Busy", "Peer", "Phase", "ServerCall", "Supervisor"]
+__all__ = ["Supervisor"]
 
 log = logging.getLogger("pymoshi")
 
@@ -41,51 +40,6 @@ _WAIT_FOR_NEWS: Final = 0.5  # s, to learn that the last caller has hung up
 _MOST_EARLY: Final = 200  # pieces of a stream that wait for a worker to be started
 _END_WITHIN: Final = 0.5  # s that a worker gets to complete its files
 _SOON: Final = 5.0  # s: a worker that ends sooner than this is not started again before it is needed
-
-
-class Busy(StateError):
-    """There is a call already."""
-
-
-class Phase(StrEnum):
-    """What the server as a whole is doing."""
-
-    READY = "ready"
-    LOADING = "loading"
-    PRIMING = "priming"
-    LISTENING = "listening"
-    STOPPING = "stopping"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end of a call that is not at this machine. Both are called in the event loop and must not wait."""
-
-    on_audio: Callable[[bytes], None]
-    on_text: Callable[[str], None]
-
-
-@dataclass(slots=True, eq=False)
-class ServerCall:
-    """A call as the server sees it."""
-
-    number: int
-    mode: Mode
-    options: CallOptions
-    peer: Peer | None = None
-    began: float | None = None
-    """When it reached the state listening, by the monotonic clock."""
-    listening: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Of which exactly one comes, or `listening` first."""
-    reason: str = ""
-    failed: bool = False
-    stop_by: float | None = None
-    launched: bool = False
-    """Whether the worker was told."""
-    early: list[bytes] = field(default_factory=list)
-    """What the peer said before."""
 
 
 class Supervisor:
