@@ -22,13 +22,10 @@ def golden(goldens: Callable[[str], Goldens]) -> Goldens:
     return goldens("mimi")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["repacked", "plain"])
-def codec(
-    request: pytest.FixtureRequest, fixtures: Path, tmp_path_factory: pytest.TempPathFactory, device: str
-) -> Iterator[pymoshi.Mimi]:
-    """With the CPU's own kernels, and as every other device computes it."""
+@pytest.fixture(scope="module")
+def codec(fixtures: Path, tmp_path_factory: pytest.TempPathFactory, device: str) -> Iterator[pymoshi.Mimi]:
     folder = convert(fixtures / "mimi", tmp_path_factory.mktemp("mimi"), mimi_type="f32")
-    with pymoshi.load(folder, device=device, repack=request.param) as model:
+    with pymoshi.load(folder, device=device) as model:
         yield model.mimi
 
 

@@ -130,7 +130,7 @@ typedef struct moshi_model_params {
     const char * device;        /* "auto" or a name from moshi_device_get() */
     int32_t n_threads;          /* CPU threads; 0: moshi_default_threads() */
     bool all_depformer_steps;   /* also load steps whose samples are never used: PersonaPlex's user half (default false) */
-    bool repack;                /* CPU: copy weights into the layout of the fastest kernels (default true) */
+    bool repack;                /* CPU: copy weights into the layout of ggml's fastest kernels (default true) */
     moshi_progress_callback progress; /* may be NULL */
     void * progress_user;
 } moshi_model_params;

@@ -1,10 +1,5 @@
 #include "mimi/conv.h"
 
-#include "kernels/kernels.h"
-
-#include <algorithm>
-#include <cstring>
-
 namespace moshi {
 
 namespace {
@@ -15,65 +10,33 @@ std::vector<float> floats(const WeightLoader & loader, const TensorInfo & t) {
     return out;
 }
 
-// One pass over x instead of two, on the CPU: history, if there is one, then x or elu(x).
-void compute_join(ggml_tensor * y, int ith, int nth, void * elu) {
-    const ggml_tensor *x = y->src[0], *history = y->src[1];
-    auto * out = static_cast<float *>(y->data);
-    if (history) {
-        if (ith == 0) {
-            std::memcpy(out, history->data, ggml_nbytes(history));
-        }
-        out += ggml_nelements(history);
-    }
-    const int64_t first = ggml_nelements(x) * ith / nth, n = ggml_nelements(x) * (ith + 1) / nth - first;
-    const float * in = static_cast<const float *>(x->data) + first;
-    if (elu) {
-        kernels()->elu(in, out + first, n);
-    } else {
-        std::memcpy(out + first, in, n * sizeof(float));
-    }
-}
-
-// history, then x or elu(x): [C, P + T]
-ggml_tensor * join(ggml_context * ctx, ggml_tensor * history, ggml_tensor * x, Input input, bool fused) {
-    const bool elu = input == Input::Elu;
-    if (fused && (history || elu)) {
-        static char yes;
-        ggml_tensor * args[] = {x, history};
-        return ggml_custom_4d(ctx, GGML_TYPE_F32, x->ne[0], x->ne[1] + (history ? history->ne[1] : 0), 1, 1, args, 2, compute_join,
-                              GGML_N_TASKS_MAX, elu ? &yes : nullptr);
-    }
-    x = elu ? ggml_elu(ctx, x) : x;
-    return history ? ggml_concat(ctx, history, x, 1) : x;
-}
-
 // The columns before x, then x; and the last `n` of them kept for the next call.
-ggml_tensor * with_history(Graph & graph, ggml_tensor * history, ggml_tensor * x, Input input, bool fused) {
+ggml_tensor * with_history(Graph & graph, ggml_tensor * history, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
-    ggml_tensor * all = join(ctx, history, x, input, fused);                // [C, P + T]
-    if (history) {
-        const int64_t n = history->ne[1];
-        ggml_tensor * last = ggml_view_2d(ctx, all, all->ne[0], n, all->nb[1], (all->ne[1] - n) * all->nb[1]);
-        graph.expand(ggml_cpy(ctx, last, history));
-    }
+    ggml_tensor * all = ggml_concat(ctx, history, x, 1);                    // [C, P + T]
+    const int64_t n = history->ne[1];
+    ggml_tensor * last = ggml_view_2d(ctx, all, all->ne[0], n, all->nb[1], (all->ne[1] - n) * all->nb[1]);
+    graph.expand(ggml_cpy(ctx, last, history));
     return all;
 }
 
 // Overlapping windows of `kernel` columns, one per output: [kernel * C, n]
 ggml_tensor * windows(ggml_context * ctx, ggml_tensor * x, int kernel, int stride, int64_t n) {
-    // ggml_view_2d refuses views whose rows overlap; their readers take any strides, so they are set here.
+    // ggml_view_2d refuses views whose rows overlap; the copy that follows reads any strides, so they are set here.
     ggml_tensor * view = ggml_view_2d(ctx, x, kernel * x->ne[0], 1, stride * x->nb[1], 0);
     view->ne[1] = n;
     view->nb[2] = view->nb[3] = n * view->nb[1];
-    return view;
+    return ggml_cont(ctx, view);
 }
+
+ggml_tensor * add_bias(ggml_context * ctx, ggml_tensor * y, ggml_tensor * bias) { return bias ? ggml_add(ctx, y, bias) : y; }
 
 } // namespace
 
 Conv load_conv(WeightLoader & loader, const std::string & name, int c_in, int c_out, int kernel, int stride, bool bias) {
     const TensorInfo & t = loader.checked(name + ".weight", {c_out, c_in, kernel});
-    Conv w{{}, nullptr, c_in, c_out, kernel, stride, loader.packs()};
-    w.weight = make_matrix(loader, t, c_out, int64_t(kernel) * c_in, [&loader, &t, c_in, c_out, kernel](float * out) {
+    Conv w{nullptr, nullptr, c_in, c_out, kernel, stride};
+    w.weight = loader.made({int64_t(kernel) * c_in, c_out}, [&loader, &t, c_in, c_out, kernel](float * out) {
         const std::vector<float> in = floats(loader, t);
         for (int o = 0; o < c_out; ++o) {
             for (int k = 0; k < kernel; ++k) {
@@ -89,8 +52,8 @@ Conv load_conv(WeightLoader & loader, const std::string & name, int c_in, int c_
 
 ConvTranspose load_conv_transpose(WeightLoader & loader, const std::string & name, int c_in, int c_out, int stride) {
     const TensorInfo & t = loader.checked(name + ".weight", {c_in, c_out, 2 * stride});
-    ConvTranspose w{{}, nullptr, c_in, c_out, stride, loader.packs()};
-    w.weight = make_matrix(loader, t, int64_t(stride) * c_out, 2 * int64_t(c_in), [&loader, &t, c_in, c_out, stride](float * out) {
+    ConvTranspose w{nullptr, nullptr, c_in, c_out, stride};
+    w.weight = loader.made({2 * int64_t(c_in), int64_t(stride) * c_out}, [&loader, &t, c_in, c_out, stride](float * out) {
         const std::vector<float> in = floats(loader, t);
         const int previous = stride, now = 0; // the kernel's halves: its tail reaches into the next column
         for (int j = 0; j < stride; ++j) {
@@ -103,13 +66,7 @@ ConvTranspose load_conv_transpose(WeightLoader & loader, const std::string & nam
             }
         }
     });
-    const TensorInfo & bias = loader.checked_vector(name + ".bias", c_out);
-    w.bias = loader.made({int64_t(stride) * c_out}, [&loader, &bias, c_out, stride](float * out) {
-        const std::vector<float> in = floats(loader, bias);
-        for (int j = 0; j < stride; ++j) {
-            std::copy(in.begin(), in.end(), out + size_t(j) * c_out);
-        }
-    });
+    w.bias = loader.vector(name + ".bias", c_out);
     return w;
 }
 
@@ -128,22 +85,21 @@ DepthwiseUpsample load_upsample(WeightLoader & loader, const std::string & name,
     return {half(0), half(stride), channels, stride};
 }
 
-ggml_tensor * conv(Graph & graph, const Conv & w, ggml_tensor * history, ggml_tensor * x, Input input, ggml_tensor * residual) {
+ggml_tensor * conv(Graph & graph, const Conv & w, ggml_tensor * history, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
     const int64_t n = x->ne[1] / w.stride;
-    x = with_history(graph, history, x, input, w.fused);
     if (w.kernel > 1) {
-        x = windows(ctx, x, w.kernel, w.stride, n);
+        x = windows(ctx, history ? with_history(graph, history, x) : x, w.kernel, w.stride, n);
     }
-    return product(ctx, w.weight, x, w.bias, residual);                     // [c_out, n]
+    return add_bias(ctx, ggml_mul_mat(ctx, w.weight, x), w.bias);           // [c_out, n]
 }
 
-ggml_tensor * conv_transpose(Graph & graph, const ConvTranspose & w, ggml_tensor * history, ggml_tensor * x, Input input) {
+ggml_tensor * conv_transpose(Graph & graph, const ConvTranspose & w, ggml_tensor * history, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
     const int64_t T = x->ne[1];
-    ggml_tensor * pairs = windows(ctx, with_history(graph, history, x, input, w.fused), 2, 1, T); // [2 c_in, T]
-    ggml_tensor * y = product(ctx, w.weight, pairs, w.bias);                // [stride * c_out, T]
-    return ggml_reshape_2d(ctx, y, w.c_out, w.stride * T);
+    ggml_tensor * pairs = windows(ctx, with_history(graph, history, x), 2, 1, T); // [2 c_in, T]
+    ggml_tensor * y = ggml_mul_mat(ctx, w.weight, pairs);                   // [stride * c_out, T]
+    return add_bias(ctx, ggml_reshape_2d(ctx, y, w.c_out, w.stride * T), w.bias);
 }
 
 ggml_tensor * upsample(Graph & graph, const DepthwiseUpsample & w, ggml_tensor * history, ggml_tensor * x) {
@@ -152,7 +108,7 @@ ggml_tensor * upsample(Graph & graph, const DepthwiseUpsample & w, ggml_tensor *
     const auto spread = [&](ggml_tensor * columns, ggml_tensor * gains) {
         return ggml_mul(ctx, ggml_repeat_4d(ctx, columns, C, w.stride, T, 1), gains);
     };
-    ggml_tensor * all = with_history(graph, history, x, Input::Plain, false); // [C, 1 + T]
+    ggml_tensor * all = with_history(graph, history, x);                    // [C, 1 + T]
     ggml_tensor * previous = ggml_view_3d(ctx, all, C, 1, T, all->nb[1], all->nb[1], 0);
     ggml_tensor * now = ggml_view_3d(ctx, all, C, 1, T, all->nb[1], all->nb[1], all->nb[1]);
     ggml_tensor * y = ggml_add(ctx, spread(now, w.now), spread(previous, w.previous));

@@ -1,26 +1,23 @@
 // Streaming convolutions, channel fastest ([C, T]), as matrix products (MODELS.md 1.1, 1.2).
 #pragma once
 
-#include "backend/compute.h"
-#include "nn/matrix.h"
+#include "nn/weights.h"
 
 namespace moshi {
 
 struct Conv {
-    Matrix weight;                // [kernel * c_in, c_out], tap-major: a window of columns is one row of the product
-    ggml_tensor * bias = nullptr; // [c_out] or nullptr
+    ggml_tensor * weight = nullptr; // [kernel * c_in, c_out], tap-major: a window of columns is one row of the product
+    ggml_tensor * bias = nullptr;   // [c_out] or nullptr
     int c_in, c_out, kernel, stride;
-    bool fused = false;           // by the CPU's kernels
 
     int history() const { return kernel - stride; } // columns kept between calls
 };
 
 // ConvTranspose1d with kernel 2 * stride: every output depends on two input columns, so it is a product too.
 struct ConvTranspose {
-    Matrix weight;                // [2 * c_in, stride * c_out]: (previous, current) column -> stride columns
-    ggml_tensor * bias = nullptr; // [stride * c_out]
+    ggml_tensor * weight = nullptr; // [2 * c_in, stride * c_out]: (previous, current) column -> stride columns
+    ggml_tensor * bias = nullptr;
     int c_in, c_out, stride;
-    bool fused = false;
 };
 
 // y[t * stride + j] = now[:, j] * x[t] + previous[:, j] * x[t - 1], channel by channel
@@ -35,13 +32,9 @@ Conv load_conv(WeightLoader & loader, const std::string & name, int c_in, int c_
 ConvTranspose load_conv_transpose(WeightLoader & loader, const std::string & name, int c_in, int c_out, int stride);
 DepthwiseUpsample load_upsample(WeightLoader & loader, const std::string & name, int channels, int stride);
 
-enum class Input { Plain, Elu }; // what is done to x first
-
 // `history` tensors are state: the columns that the next call needs. x: [c_in, T], T a multiple of the stride.
-// residual: nullptr, or what is added to the result.
-ggml_tensor * conv(Graph & graph, const Conv & w, ggml_tensor * history, ggml_tensor * x, Input input = Input::Plain,
-                   ggml_tensor * residual = nullptr);
-ggml_tensor * conv_transpose(Graph & graph, const ConvTranspose & w, ggml_tensor * history, ggml_tensor * x, Input input);
+ggml_tensor * conv(Graph & graph, const Conv & w, ggml_tensor * history, ggml_tensor * x);
+ggml_tensor * conv_transpose(Graph & graph, const ConvTranspose & w, ggml_tensor * history, ggml_tensor * x);
 ggml_tensor * upsample(Graph & graph, const DepthwiseUpsample & w, ggml_tensor * history, ggml_tensor * x);
 
 } // namespace moshi

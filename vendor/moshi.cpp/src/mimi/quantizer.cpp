@@ -5,16 +5,16 @@ namespace moshi {
 namespace {
 
 // A 1x1 convolution is a matrix; files keep its trailing axis.
-Matrix load_projection(WeightLoader & loader, const std::string & name, int n_out, int n_in) {
+ggml_tensor * load_projection(WeightLoader & loader, const std::string & name, int n_out, int n_in) {
     const TensorInfo & t = loader.checked(name, {n_out, n_in, 1});
-    return make_matrix(loader, t, n_out, n_in);
+    return loader.made({n_in, n_out}, [&loader, &t](float * out) { to_float(loader.file().path(), t, out); });
 }
 
 Codebook load_codebook(WeightLoader & loader, const std::string & name, int bins, int dim) {
     const TensorInfo & t = loader.checked(name, {bins, dim});
     const auto read = [&loader, &t](float * out) { to_float(loader.file().path(), t, out); };
     Codebook w;
-    w.vectors = make_matrix(loader, t, bins, dim);
+    w.vectors = loader.made({dim, bins}, read);
     w.half_norms = loader.made({bins}, [read, bins, dim](float * out) {
         std::vector<float> e(static_cast<size_t>(bins) * dim);
         read(e.data());
@@ -51,24 +51,24 @@ std::vector<ggml_tensor *> quantize(ggml_context * ctx, const Quantizer & w, ggm
     for (int k = 0; k < n_codebooks; ++k) {
         const Codebook & book = w.codebooks[k];
         if (k < 2) {
-            residual = product(ctx, k == 0 ? w.first_in : w.rest_in, latents);
+            residual = ggml_mul_mat(ctx, k == 0 ? w.first_in : w.rest_in, latents);
         }
         // argmin |r - e|^2 = argmax r.e - |e|^2 / 2: the search is a matrix product
-        ggml_tensor * score = product(ctx, book.vectors, residual, book.half_norms); // [bins, T]
+        ggml_tensor * score = ggml_add(ctx, ggml_mul_mat(ctx, book.vectors, residual), book.half_norms); // [bins, T]
         codes.push_back(ggml_argmax(ctx, score));
-        residual = ggml_sub(ctx, residual, rows(ctx, book.vectors, codes.back()));
+        residual = ggml_sub(ctx, residual, ggml_get_rows(ctx, book.vectors, codes.back()));
     }
     return codes;
 }
 
 ggml_tensor * dequantize(ggml_context * ctx, const Quantizer & w, const std::vector<ggml_tensor *> & codes) {
-    const auto vectors = [&](size_t k) { return rows(ctx, w.codebooks[k].vectors, codes[k]); };
-    ggml_tensor * out = product(ctx, w.first_out, vectors(0));
+    const auto vectors = [&](size_t k) { return ggml_get_rows(ctx, w.codebooks[k].vectors, codes[k]); };
+    ggml_tensor * out = ggml_mul_mat(ctx, w.first_out, vectors(0));
     ggml_tensor * sum = nullptr;
     for (size_t k = 1; k < codes.size(); ++k) {
         sum = sum ? ggml_add(ctx, sum, vectors(k)) : vectors(k);
     }
-    return sum ? product(ctx, w.rest_out, sum, nullptr, out) : out;
+    return sum ? ggml_add(ctx, out, ggml_mul_mat(ctx, w.rest_out, sum)) : out;
 }
 
 } // namespace moshi

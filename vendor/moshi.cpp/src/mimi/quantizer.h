@@ -2,18 +2,18 @@
 #pragma once
 
 #include "mimi/config.h"
-#include "nn/matrix.h"
+#include "nn/weights.h"
 
 namespace moshi {
 
 struct Codebook {
-    Matrix vectors;           // [codebook_dim, bins] in ggml's order
+    ggml_tensor * vectors;    // [codebook_dim, bins] in ggml's order
     ggml_tensor * half_norms; // [bins], -|e|^2 / 2
 };
 
 struct Quantizer {
-    Matrix first_in, first_out, rest_in, rest_out; // projections between latent and codebook space
-    std::vector<Codebook> codebooks;               // [0]: semantic
+    ggml_tensor *first_in, *first_out, *rest_in, *rest_out; // projections between latent and codebook space
+    std::vector<Codebook> codebooks;                        // [0]: semantic
 };
 
 Quantizer load_quantizer(WeightLoader & loader, const MimiConfig & config);

@@ -23,8 +23,10 @@ void add_block(std::vector<ggml_tensor *> & out, ggml_context * state, const Res
 }
 
 ggml_tensor * residual(Graph & graph, const ResidualBlock & w, SeanetHistory & history, ggml_tensor * x) {
-    ggml_tensor * y = conv(graph, w.narrow, history.take(), x, Input::Elu);
-    return conv(graph, w.widen, history.take(), y, Input::Elu, x);
+    ggml_context * ctx = graph.ctx();
+    ggml_tensor * y = conv(graph, w.narrow, history.take(), ggml_elu(ctx, x));
+    y = conv(graph, w.widen, history.take(), ggml_elu(ctx, y));
+    return ggml_add(ctx, x, y);
 }
 
 } // namespace
@@ -86,21 +88,23 @@ SeanetHistory decoder_history(ggml_context * state, const SeanetDecoder & w) {
 }
 
 ggml_tensor * seanet_encode(Graph & graph, const SeanetEncoder & w, SeanetHistory history, ggml_tensor * pcm) {
+    ggml_context * ctx = graph.ctx();
     ggml_tensor * x = conv(graph, w.first, history.take(), pcm);
     for (size_t i = 0; i < w.blocks.size(); ++i) {
         x = residual(graph, w.blocks[i], history, x);
-        x = conv(graph, w.downsamples[i], history.take(), x, Input::Elu);
+        x = conv(graph, w.downsamples[i], history.take(), ggml_elu(ctx, x));
     }
-    return conv(graph, w.last, history.take(), x, Input::Elu);
+    return conv(graph, w.last, history.take(), ggml_elu(ctx, x));
 }
 
 ggml_tensor * seanet_decode(Graph & graph, const SeanetDecoder & w, SeanetHistory history, ggml_tensor * latents) {
+    ggml_context * ctx = graph.ctx();
     ggml_tensor * x = conv(graph, w.first, history.take(), latents);
     for (size_t i = 0; i < w.blocks.size(); ++i) {
-        x = conv_transpose(graph, w.upsamples[i], history.take(), x, Input::Elu);
+        x = conv_transpose(graph, w.upsamples[i], history.take(), ggml_elu(ctx, x));
         x = residual(graph, w.blocks[i], history, x);
     }
-    return conv(graph, w.last, history.take(), x, Input::Elu);
+    return conv(graph, w.last, history.take(), ggml_elu(ctx, x));
 }
 
 } // namespace moshi

@@ -16,7 +16,7 @@ MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string &
         const auto vector = [&](const char * leaf) { return loader.vector(stored_name(p + leaf), D); };
         const auto matrix = [&](std::initializer_list<std::string> leaves, int64_t n_out, int64_t n_in) {
             const std::string first = p + *leaves.begin(), second = p + *(leaves.end() - 1);
-            return load_matrix(loader, find_name(loader.file(), {first, second}), n_out, n_in);
+            return loader.matrix(find_name(loader.file(), {first, second}), n_out, n_in);
         };
         MimiLayer layer;
         layer.norm1 = vector("norm1.weight");
@@ -42,7 +42,7 @@ ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, const R
         y = attend(graph, remember(graph, y, layer.in_proj, ring, static_cast<int>(l)), layer.out_proj, ring, static_cast<int>(l));
         x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale1));
         y = layer_norm(ctx, x, layer.norm2, layer.norm2_bias, kLayerNormEps);
-        y = product(ctx, layer.linear2, ggml_gelu_erf(ctx, product(ctx, layer.linear1, y))); // exact GELU, not tanh
+        y = ggml_mul_mat(ctx, layer.linear2, ggml_gelu_erf(ctx, ggml_mul_mat(ctx, layer.linear1, y))); // exact GELU, not tanh
         x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale2));
     }
     return x;

@@ -9,7 +9,7 @@ namespace moshi {
 
 struct MimiLayer {
     ggml_tensor *norm1, *norm1_bias, *norm2, *norm2_bias; // [dim]
-    Matrix in_proj, out_proj, linear1, linear2;
+    ggml_tensor *in_proj, *out_proj, *linear1, *linear2;
     ggml_tensor *scale1, *scale2;                         // [dim]
 };
 

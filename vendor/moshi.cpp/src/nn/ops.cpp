@@ -73,10 +73,10 @@ ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor *
 
 } // namespace
 
-ggml_tensor * remember(Graph & graph, ggml_tensor * x, const Matrix & in_proj, const RingAttention & a, int layer) {
+ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, const RingAttention & a, int layer) {
     ggml_context * ctx = graph.ctx();
     const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / a.n_heads;
-    ggml_tensor * qkv = product(ctx, in_proj, x);                      // [3 dim, T]
+    ggml_tensor * qkv = ggml_mul_mat(ctx, in_proj, x);                      // [3 dim, T]
     const auto part = [&](int i) {
         return ggml_view_3d(ctx, qkv, head_dim, a.n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
     };
@@ -87,7 +87,7 @@ ggml_tensor * remember(Graph & graph, ggml_tensor * x, const Matrix & in_proj, c
     return turn(ctx, part(0), a.rope);
 }
 
-ggml_tensor * attend(Graph & graph, ggml_tensor * q, const Matrix & out_proj, const RingAttention & a, int layer) {
+ggml_tensor * attend(Graph & graph, ggml_tensor * q, ggml_tensor * out_proj, const RingAttention & a, int layer) {
     ggml_context * ctx = graph.ctx();
     const int64_t head_dim = q->ne[0], T = q->ne[2];
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
@@ -102,7 +102,7 @@ ggml_tensor * attend(Graph & graph, ggml_tensor * q, const Matrix & out_proj, co
     if (!out || !graph.compute().supports(out)) {
         out = plain_attention(ctx, q, keys, values, a.mask, scale);
     }
-    return product(ctx, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T));
+    return ggml_mul_mat(ctx, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T));
 }
 
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out) {

@@ -3,7 +3,7 @@
 
 #include "backend/compute.h"
 #include "nn/kv_ring.h"
-#include "nn/matrix.h"
+#include "nn/weights.h"
 
 namespace moshi {
 
@@ -37,9 +37,9 @@ struct RingAttention {
 };
 
 // Projects x [dim, T], writes keys (rotated) and values to the ring, returns the queries [head_dim, n_heads, T].
-ggml_tensor * remember(Graph & graph, ggml_tensor * x, const Matrix & in_proj, const RingAttention & a, int layer);
+ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, const RingAttention & a, int layer);
 // Those queries over the ring -> [dim, T]
-ggml_tensor * attend(Graph & graph, ggml_tensor * queries, const Matrix & out_proj, const RingAttention & a, int layer);
+ggml_tensor * attend(Graph & graph, ggml_tensor * queries, ggml_tensor * out_proj, const RingAttention & a, int layer);
 
 // linear_out(silu(u) * v), [u; v] = linear_in(x) (MODELS.md 2.3)
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out);

@@ -3,7 +3,6 @@
 #include "api/error.h"
 #include "api/log.h"
 #include "backend/products.h"
-#include "kernels/kernels.h"
 
 #include <algorithm>
 #include <atomic>
@@ -57,7 +56,6 @@ WeightLoader::WeightLoader(std::shared_ptr<GgufFile> file, const Compute & compu
     mapped_ = new_context(n);
     device_ = new_context(n);
     repacked_ = new_context(n);
-    packs_ = repack && compute.is_cpu() && kernels();
     if (repack && compute.is_cpu()) {
         repack_type_ = find_repack_type(compute.device().dev);
         if (repack_type_) {
@@ -98,23 +96,19 @@ ggml_tensor * WeightLoader::table(const std::string & name, int64_t n_rows, int6
     return stored(t, t.data, n_rows, dim, false);
 }
 
-const TensorInfo & WeightLoader::checked_vector(const std::string & name, int64_t n) const {
+ggml_tensor * WeightLoader::vector(const std::string & name, int64_t n) {
     const TensorInfo & t = file_->require(name);
     if (t.n_elements() != n || std::count(t.ne.begin(), t.ne.end(), 1) < (n == 1 ? 4 : 3)) {
         fail(MOSHI_ERROR_FORMAT, "%s: tensor %s has shape %s; expected %lld values", file_->path().c_str(), name.c_str(),
              t.shape_text().c_str(), (long long) n);
     }
-    return checked(name, std::vector<int64_t>(t.ne.rbegin(), t.ne.rend())); // for its type
-}
-
-ggml_tensor * WeightLoader::vector(const std::string & name, int64_t n) {
-    const TensorInfo & t = checked_vector(name, n);
+    checked(name, std::vector<int64_t>(t.ne.rbegin(), t.ne.rend())); // for its type
     const std::string path = file_->path();
     return made({n}, [path, &t](float * out) { to_float(path, t, out); });
 }
 
-ggml_tensor * WeightLoader::made(std::vector<int64_t> ne, std::function<void(float *)> fill, ggml_type type) {
-    ggml_tensor * t = ggml_new_tensor(device_.get(), type, static_cast<int>(ne.size()), ne.data());
+ggml_tensor * WeightLoader::made(std::vector<int64_t> ne, std::function<void(float *)> fill) {
+    ggml_tensor * t = ggml_new_tensor(device_.get(), GGML_TYPE_F32, static_cast<int>(ne.size()), ne.data());
     pending_.push_back({t, Place::Device, nullptr, std::move(fill)});
     return t;
 }
@@ -161,18 +155,8 @@ void WeightLoader::upload(const Pending & p) const {
         }
         return;
     }
-    if (p.tensor->type == GGML_TYPE_F32 && ggml_backend_buffer_is_host(p.tensor->buffer)) {
-        p.fill(static_cast<float *>(p.tensor->data));
-        return;
-    }
     std::vector<float> values(static_cast<size_t>(ggml_nelements(p.tensor)));
     p.fill(values.data());
-    if (p.tensor->type == GGML_TYPE_F16) {
-        std::vector<ggml_fp16_t> halves(values.size());
-        ggml_fp32_to_fp16_row(values.data(), halves.data(), ggml_nelements(p.tensor));
-        ggml_backend_tensor_set(p.tensor, halves.data(), 0, ggml_nbytes(p.tensor));
-        return;
-    }
     ggml_backend_tensor_set(p.tensor, values.data(), 0, ggml_nbytes(p.tensor));
 }
 

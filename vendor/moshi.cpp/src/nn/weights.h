@@ -33,16 +33,13 @@ public:
     ggml_tensor * table(const std::string & name, int64_t n_rows, int64_t dim);
     // Norm gains, biases, scales: any shape with n values along one axis, converted to f32.
     ggml_tensor * vector(const std::string & name, int64_t n);
-    // A tensor of shape `ne`, f32 or f16, computed from the file; `fill` runs in finish(), perhaps in another thread.
-    ggml_tensor * made(std::vector<int64_t> ne, std::function<void(float *)> fill, ggml_type type = GGML_TYPE_F32);
-    // Whether matrices are to be packed for the kernels of our own.
-    bool packs() const { return packs_; }
+    // An f32 tensor of shape `ne` computed from the file; `fill` runs in finish(), perhaps in another thread.
+    ggml_tensor * made(std::vector<int64_t> ne, std::function<void(float *)> fill);
 
     bool has(const std::string & name) const { return file_->find(name) != nullptr; }
     const GgufFile & file() const { return *file_; }
     // The stored tensor, its shape checked ([slowest, ..., fastest]).
     const TensorInfo & checked(const std::string & name, const std::vector<int64_t> & shape) const;
-    const TensorInfo & checked_vector(const std::string & name, int64_t n) const; // n values along one axis
 
     Weights finish(const Progress & progress);
 
@@ -63,7 +60,6 @@ private:
     std::shared_ptr<GgufFile> file_;
     const Compute & compute_;
     bool widen_ = false; // 16-bit matrices become f32
-    bool packs_ = false;
     ggml_backend_buffer_type_t repack_type_ = nullptr;
     BufferPtr repack_probe_;
     ContextPtr mapped_, device_, repacked_;
