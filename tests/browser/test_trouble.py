@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from browser.conftest import OpenPage
 from browser.driving import start, wait_for
@@ -52,6 +52,24 @@ def test_the_servers_death_is_told_and_it_is_found_again(mortal: Served, open_pa
     expect(page.locator("#state")).to_have_text("Ready")
     expect(page.locator("#banner")).to_be_hidden()
     start(page)
+
+
+def test_a_lost_feed_is_opened_again_and_the_call_goes_on(served: Served, open_page: OpenPage) -> None:
+    page = open_page(served.url)
+    feeds: list[WebSocketRoute] = []
+
+    def pass_on(feed: WebSocketRoute) -> None:
+        feed.connect_to_server()
+        feeds.append(feed)
+
+    page.route_web_socket("**/ws", pass_on)
+    page.reload()
+    start(page)
+    feeds[0].close()
+    expect(page.locator("#state")).to_have_text("Server not reachable")
+    expect(page.locator("#state")).to_have_text("Listening")
+    expect(page.locator("#mute")).to_be_visible()  # it is this page's call still
+    assert len(feeds) == 2
 
 
 def test_a_busy_server_says_so_at_once(served: Served, open_page: OpenPage) -> None:

@@ -3,6 +3,7 @@
 const FIRST_RETRY = 500; // ms
 const LAST_RETRY = 5000;
 const SILENT = 6000; // ms without a heartbeat, of which there is one a second
+const GRACE = 1000; // ms: on a machine that stood still, what has arrived is read first
 
 /** @typedef {{onEvent: (event: any) => void, onLost: () => void, onFound: () => void}} Listener */
 
@@ -45,7 +46,9 @@ export class Feed {
     #heard() {
         clearTimeout(this.#silence);
         // A connection that died without saying so is closed, and opened again.
-        this.#silence = setTimeout(() => this.#drop(), SILENT);
+        this.#silence = setTimeout(() => {
+            this.#silence = setTimeout(() => this.#drop(), GRACE);
+        }, SILENT);
     }
 
     #drop() {

@@ -71,10 +71,10 @@ class Page {
         }
     }
 
+    /** A call goes on if its own connection does. */
     #lost() {
         this.#there = false;
         this.#banner.show("connection", "The connection to the server is lost. The page tries to reach it again by itself.");
-        this.#hang();
         this.#transcript.finish();
         this.#show();
     }

@@ -101,7 +101,7 @@ export class Stage {
      */
     #showButtons({ status, there, asking, ours, muted }, state) {
         const idle = (state === "ready" || state === "failed") && !ours && !asking;
-        this.#primary.disabled = !there || !status || state === "stopping";
+        this.#primary.disabled = (!there && !ours) || !status || state === "stopping";
         this.#primary.classList.toggle("ends", !idle);
         this.#write(this.#primary, idle ? "Start talking" : "End");
         this.#mute.hidden = state !== "listening" || !(ours || status?.mode === "machine");
