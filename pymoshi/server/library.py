@@ -17,6 +17,7 @@ from pymoshi.voices.names import BUILTIN, describe
 __all__ = ["check_model", "devices", "models", "personas", "preview", "voices"]
 
 _LOOK_FOR: Final = 10.0  # s: a driver that takes longer hangs
+_CONVERSES: Final = ("moshi", "personaplex")  # the others only listen, or only speak
 _BUNDLED: Final = {"name": "demo", "title": "Demo, comes with pymoshi", "installed": True, "realtime": True}
 
 
@@ -32,7 +33,8 @@ def models(settings: Settings) -> list[dict[str, Any]]:
             name = f"{model.alias}:{variant.name}"
             here = installed.pop(name, None)
             size = here.manifest.n_bytes if here else variant.n_bytes
-            found.append(_entry(name, f"{model.title}, {variant.name}", here is not None, size))
+            if model.model_type in _CONVERSES:
+                found.append(_entry(name, f"{model.title}, {variant.name}", here is not None, size))
     found += [_entry(name, here.manifest.title, True, here.manifest.n_bytes) for name, here in installed.items()]
     own = settings.defaults.model
     if own is not None and own not in {entry["name"] for entry in found}:
