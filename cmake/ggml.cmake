@@ -3,12 +3,22 @@
 set(PYMOSHI_GGML "source" CACHE STRING
   "source: build ggml here | package: find_package(ggml), of the system or of the libggml-python wheel")
 set_property(CACHE PYMOSHI_GGML PROPERTY STRINGS source package)
+set(PYMOSHI_PORTABLE OFF CACHE STRING
+  "For machines other than this one: ggml's backends as libraries that are chosen among when the program runs.
+   ON: the CPU's code for each generation of processors | BASE: once, with AVX2 on x86: quick to build, for trying it out")
+set_property(CACHE PYMOSHI_PORTABLE PROPERTY STRINGS OFF ON BASE)
 set(PYMOSHI_GGML_SOURCE_DIR "" CACHE PATH "An unpacked ggml tree, instead of asking the package index for one")
 
 # The sdist of this distribution holds the complete ggml tree, all backends included.
 set(_ggml_dist "libggml-python")
 set(_ggml_version "0.20.2.post1")
 set(_ggml_sha256 "e47ff53506342959ffb3ce15380b82828fea10ec5f208f9ef6915895f1a7a176")
+
+if(NOT PYMOSHI_PORTABLE MATCHES "^(OFF|ON|BASE)$")
+  message(FATAL_ERROR "PYMOSHI_PORTABLE is \"${PYMOSHI_PORTABLE}\"; it can be \"OFF\", \"ON\" or \"BASE\".")
+elseif(PYMOSHI_PORTABLE AND NOT PYMOSHI_GGML STREQUAL "source")
+  message(FATAL_ERROR "PYMOSHI_PORTABLE=${PYMOSHI_PORTABLE} builds ggml; it goes with PYMOSHI_GGML=source only.")
+endif()
 
 # ---- an installed ggml -------------------------------------------------------------------------------------------
 if(PYMOSHI_GGML STREQUAL "package")
@@ -79,7 +89,19 @@ else()
   _download_ggml(MOSHI_GGML_SOURCE_DIR)
 endif()
 
-# ggml is a part of libmoshi unless BUILD_SHARED_LIBS asks for separate libraries (which GGML_BACKEND_DL needs).
+# ---- the CPU's code, and a GPU's, chosen at run time (vendor/moshi.cpp/src/backend/loading.h) ------------------------
+# Variables, not cache entries: they are gone in the next build without the option.
+if(PYMOSHI_PORTABLE)
+  set(BUILD_SHARED_LIBS ON)
+  set(GGML_BACKEND_DL ON)
+  set(GGML_NATIVE OFF)
+  set(GGML_CPU_ALL_VARIANTS ON)
+  if(PYMOSHI_PORTABLE STREQUAL "BASE")
+    set(GGML_CPU_ALL_VARIANTS OFF)
+  endif()
+endif()
+
+# ggml is a part of libmoshi unless BUILD_SHARED_LIBS asks for separate libraries.
 function(pymoshi_install_ggml dest)
   if(NOT BUILD_SHARED_LIBS)
     return()

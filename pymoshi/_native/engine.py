@@ -79,9 +79,12 @@ class Handle:
 
 
 def devices() -> list[dict[str, Any]]:
-    """The fields of moshi_device_info, of each device."""
+    """The fields of moshi_device_info, of each device.
+
+    Raises DeviceError if there is none, not even this machine's processor.
+    """
     found = []
-    for index in range(lib().moshi_device_count()):
+    for index in range(max(1, lib().moshi_device_count())):  # of none, the first one's error says why
         info = ffi().new("moshi_device_info *")
         check(lib().moshi_device_get(index, info))
         found.append(plain(info[0]))

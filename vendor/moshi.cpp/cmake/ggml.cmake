@@ -11,6 +11,10 @@ elseif(NOT EXISTS "${MOSHI_GGML_SOURCE_DIR}/include/ggml.h")
 endif()
 
 option(BUILD_SHARED_LIBS "ggml as libraries of its own, not inside libmoshi" OFF)
+if(GGML_BACKEND_DL)  # libmoshi, and the tests, look for backends in their own folder: all go to the one that ggml takes
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+  set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+endif()
 set(GGML_BUILD_TESTS OFF CACHE BOOL "")
 set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "")
 set(GGML_CCACHE OFF CACHE BOOL "")
@@ -24,6 +28,20 @@ cmake_path(GET MOSHI_GGML_SOURCE_DIR PARENT_PATH _above)
 set(ENV{GIT_CEILING_DIRECTORIES} "${_above}")
 add_subdirectory("${MOSHI_GGML_SOURCE_DIR}" "${CMAKE_CURRENT_BINARY_DIR}/ggml" EXCLUDE_FROM_ALL)
 unset(ENV{GIT_CEILING_DIRECTORIES})
+
+if(BUILD_SHARED_LIBS)
+  # Names of our own: the loader takes a library for loaded if one of its name is, be it another package's ggml. And
+  # without versions in them: they need symbolic links, of which a wheel makes copies.
+  foreach(_lib ggml ggml-base)
+    set_target_properties(${_lib} PROPERTIES OUTPUT_NAME moshi-${_lib})
+  endforeach()
+  foreach(_lib ggml ggml-base ${GGML_AVAILABLE_BACKENDS})
+    if(TARGET ${_lib})
+      set_property(TARGET ${_lib} PROPERTY VERSION)
+      set_property(TARGET ${_lib} PROPERTY SOVERSION)
+    endif()
+  endforeach()
+endif()
 
 if(NOT TARGET ggml::ggml)
   add_library(ggml::ggml ALIAS ggml)

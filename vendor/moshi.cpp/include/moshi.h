@@ -94,10 +94,11 @@ typedef struct moshi_device_info {
     uint64_t memory_free;
 } moshi_device_info;
 
-int32_t moshi_device_count(void);
+int32_t moshi_device_count(void); /* 0: not even the CPU; moshi_device_get(0, ...) then says why */
 moshi_status moshi_device_get(int32_t index, moshi_device_info * out);
-/* What each backend was compiled for and has found in this machine, a line each: "cpu: AVX=1 AVX2=1 FMA=1 ...".
- * For people to read; the words are ggml's. */
+/* What each backend was compiled for and has found in this machine, a line each: "cpu: AVX=1 AVX2=1 FMA=1 ...". Where one
+ * of several libraries was chosen for this machine, "variant=haswell" comes first. For people to read; the words are
+ * ggml's. "" where moshi_device_count() is 0. */
 const char * moshi_features(void);
 
 typedef struct moshi_bandwidth_result {

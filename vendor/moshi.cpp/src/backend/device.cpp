@@ -2,6 +2,7 @@
 
 #include "api/error.h"
 #include "api/log.h"
+#include "backend/loading.h"
 
 #include <algorithm>
 #include <map>
@@ -55,6 +56,7 @@ DeviceChoice choose_auto(const std::vector<Device> & devices, uint64_t needed) {
 
 std::vector<Device> list_devices() {
     route_ggml_log();
+    load_backends();
     std::vector<Device> out;
     std::map<std::string, int> seen;
     for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
@@ -81,10 +83,14 @@ std::vector<Device> list_devices() {
 
 std::string list_features() {
     route_ggml_log();
+    load_backends();
     std::string out;
     for (size_t i = 0; i < ggml_backend_reg_count(); ++i) {
         ggml_backend_reg_t reg = ggml_backend_reg_get(i);
         out += (out.empty() ? "" : "\n") + lower(ggml_backend_reg_name(reg)) + ":";
+        if (const std::string variant = variant_of(reg); !variant.empty()) {
+            out += " variant=" + variant;
+        }
         const auto get = reinterpret_cast<ggml_backend_get_features_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_get_features"));
         for (const ggml_backend_feature * f = get ? get(reg) : nullptr; f && f->name; ++f) {
             out += format(" %s=%s", f->name, f->value);

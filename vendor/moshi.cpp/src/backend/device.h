@@ -19,9 +19,11 @@ struct Device {
     uint64_t memory_total, memory_free; // bytes; 0 if unknown
 };
 
+// Throws Error(MOSHI_ERROR_DEVICE) if there is no code for this machine's processor.
 std::vector<Device> list_devices();
 
-// A line for each backend: its name, and what it was compiled for and has found, as ggml words it.
+// A line for each backend: its name, which of several variants it is, and what it was compiled for and has found, as ggml
+// words it.
 std::string list_features();
 
 struct DeviceChoice {
