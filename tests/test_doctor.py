@@ -266,3 +266,10 @@ def test_unknown_device_ends_with_two(run_pymoshi: Callable[..., Any]) -> None:
     assert found.returncode == 2
     assert "abacus" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_the_code_chosen_for_the_processor_is_told_apart_from_what_it_can_do() -> None:
+    build = machine.Build("", "", "", "", "", {"cpu": {"variant": "haswell", "AVX2": "1", "FMA": "1", "SSE3": "1"}})
+    assert build.cpu_variant == "haswell"
+    assert build.cpu_features == ["AVX2", "FMA"]
+    assert machine.Build("", "", "", "", "", {"cpu": {"AVX2": "1"}}).cpu_variant == ""

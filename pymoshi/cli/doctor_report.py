@@ -55,7 +55,9 @@ def _print(report: Report) -> None:
 
     build = report.build
     line("pymoshi", f"{build.version}, engine {build.engine}, ggml {build.ggml}, Python {build.python}, {build.system}")
-    line("built for", f"{', '.join(build.backends)}; the CPU with {' '.join(build.cpu_features) or 'no extensions'}")
+    variant = f" as {build.cpu_variant}, the best fit of those installed," if build.cpu_variant else ""
+    features = " ".join(build.cpu_features) or "no extensions"
+    line("built for", f"{', '.join(build.backends)}; the CPU{variant} with {features}")
     for index, found in enumerate(report.devices):
         memory = (
             f", {human_size(found.memory_free)} of {human_size(found.memory_total)} free" if found.memory_total else ""

@@ -35,6 +35,11 @@ class Build:
         found = self.backends.get("cpu", {})
         return [name for name in _TELLING if found.get(name, "0") != "0"]
 
+    @property
+    def cpu_variant(self) -> str:
+        """For which generation of processors the code is that was chosen for this one; "" if there is only one code."""
+        return self.backends.get("cpu", {}).get("variant", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
