@@ -3,7 +3,7 @@ Chromium and playwright, so it runs when it is asked for:
 
 PYMOSHI_TEST_BROWSER=1 pytest tests/browser
 
-The page's own signal processing and its Ogg code are tested in Node: node --test tests/browser/
+The page's own signal processing and its Ogg code are tested in Node: node --test tests/browser/*.test.mjs
 """
 
 import os
