@@ -20,6 +20,7 @@ set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "")
 set(GGML_CCACHE OFF CACHE BOOL "")
 set(GGML_ALL_WARNINGS OFF CACHE BOOL "")  # gcc 12 with AVX-512: 12,000 lines of false -Wuninitialized
 set(GGML_OPENMP OFF CACHE BOOL "")        # ggml's own persistent thread pool is as fast, and libgomp one library less
+set(GGML_LLAMAFILE_DEFAULT ON)            # products of several columns in tiles: a fifth of the codec's time
 set(GGML_CUDA_GRAPHS_DEFAULT ON)          # one launch a frame instead of hundreds
 
 # ggml asks git for the commit of its own tree and compiles it in. Unpacked inside another repository it would find
