@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # behind all else: pymoshi stays the one that is installed
 
-from training.dialogue import ANSWER_AFTER, GREET_AFTER, Assets, Dialogue, play, sound_of
+from training.dialogue import ANSWER_AFTER, GREET_AFTER, MOST_LATE, Assets, Dialogue, play, sound_of
 from training.script import FIRST, LAST, LINES, LONG_LINE, NUDGE_LINES, RESUME_LINE, WELCOME
 from training.vocabulary import EPAD, PAD
 
@@ -57,7 +57,7 @@ def test_a_turn_is_answered_with_the_next_line_once_it_is_over(assets: Assets) -
     answer = talk(assets, (100, 120), (170, 190)).said[len(WELCOME) :]
     assert [line for _, line, _ in answer[:2]] == [FIRST, FIRST + 1]
     assert all(
-        ANSWER_AFTER < frame - end <= ANSWER_AFTER + 2
+        ANSWER_AFTER < frame - end <= ANSWER_AFTER + MOST_LATE + 1
         for (frame, _, _), end in zip(answer[:2], (119, 189), strict=True)
     )
 
@@ -67,19 +67,19 @@ def test_a_pause_for_thought_is_not_the_end_of_a_turn(assets: Assets) -> None:
 
 
 def test_a_cough_is_no_turn(assets: Assets) -> None:
-    assert lines(talk(assets, (100, 102), frames=140)) == list(range(len(WELCOME)))
+    assert lines(talk(assets, (100, 101), frames=140)) == list(range(len(WELCOME)))
 
 
 def test_it_stops_when_interrupted_and_takes_the_line_up_again_once(assets: Assets) -> None:
     dialogue = talk(assets, (100, 110), (124, 134), frames=250)
     first, *rest = dialogue.said[len(WELCOME) :]
     assert first[1] == FIRST
-    assert 124 < first[0] + first[2] <= 128
+    assert 124 < first[0] + first[2] <= 127 + MOST_LATE
     assert [line for _, line, _ in rest[:2]] == [RESUME_LINE, FIRST]
 
 
 def test_a_short_sound_does_not_interrupt_it(assets: Assets) -> None:
-    first = talk(assets, (100, 110), (124, 126), frames=250).said[len(WELCOME)]
+    first = talk(assets, (100, 110), (124, 125), frames=250).said[len(WELCOME)]
     assert first[2] == LENGTH
 
 

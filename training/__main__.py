@@ -1,8 +1,8 @@
 """`python -m training all` makes the demo model from nothing; `python -m training STEP` repeats one step.
 
-Steps, in order: voice people crops encoder assets tracks decoder language export bundle. All their files go to --work:
-the model as published ones look to `pymoshi-demo` in it, the package's own files to `bundle`. --smoke runs all of it
-with a handful of steps.
+Steps, in order: voice people crops encoder ear assets tracks decoder language export bundle. All their files go to
+--work: the model as published ones look to `pymoshi-demo` in it, the package's own files to `bundle`. --smoke runs all
+of it with a handful of steps.
 """
 
 import argparse
@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 
 from training import (
+    crops,
     evaluate,
     export,
     people,
     tracks,
     train_decoder,
+    train_ear,
     train_encoder,
     train_language,
     vocabulary,
@@ -58,13 +60,23 @@ class Run:
         people.collect(self._path("people.npz"), self._roots)
 
     def crops(self) -> None:
-        train_encoder.render_crops(
+        crops.render_crops(
             self._path("crops.npz"), self._path("people.npz"), self._path("sounds.npz"), self._count(5000, 300)
         )
 
     def encoder(self) -> None:
         train_encoder.train(
             self._path("encoder.pt"), self._path("crops.npz"), self._path("lines.npz"), self._count(ENCODER_STEPS, 10)
+        )
+
+    def ear(self) -> None:
+        train_ear.train(
+            self._path("ear.pt"),
+            self._path("encoder.pt"),
+            self._path("people.npz"),
+            self._path("sounds.npz"),
+            self._path("lines.npz"),
+            self._count(EAR_STEPS, 10),
         )
 
     def assets(self) -> None:
@@ -75,7 +87,7 @@ class Run:
     def tracks(self) -> None:
         tracks.render_tracks(
             self._path("tracks.npz"),
-            self._path("encoder.pt"),
+            self._path("ear.pt"),
             self._assets(),
             self._path("people.npz"),
             self._path("sounds.npz"),
@@ -95,20 +107,25 @@ class Run:
 
     def export(self) -> None:
         export.export(
-            self._path("pymoshi-demo"), self._path("codec.pt"), self._path("language.pt"), self._path("tokenizer.model")
+            self._path("pymoshi-demo"),
+            self._path("codec.pt"),
+            self._path("ear.pt"),
+            self._path("language.pt"),
+            self._path("tokenizer.model"),
         )
 
     def bundle(self) -> None:
         export.bundle(self._path("pymoshi-demo"), self._path("bundle"))
 
 
-ENCODER_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 15500, 1800
+ENCODER_STEPS, EAR_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 8000, 15500, 1800
 
 STEPS: dict[str, Callable[[Run], None]] = {
     "voice": Run.voice,
     "people": Run.people,
     "crops": Run.crops,
     "encoder": Run.encoder,
+    "ear": Run.ear,
     "assets": Run.assets,
     "tracks": Run.tracks,
     "decoder": Run.decoder,

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.audio import RATE
 
 WIDTH, CARD, CODEBOOKS, CODE_WIDTH = 128, 256, 8, 32
+COARSE = 24  # mel bands
 
 CONFIG: dict[str, Any] = {
     "sample_rate": RATE,
@@ -139,6 +141,17 @@ def spectrum(sound: Tensor, n_fft: int, hop: int) -> Tensor:
     return torch.stft(sound, n_fft, hop, n_fft, _window(n_fft), center=True, pad_mode="constant", return_complex=True)
 
 
+def log_mels(sound: Tensor, n_fft: int, hop: int, bands: int) -> Tensor:
+    """[B, samples] -> [B, bands, T]"""
+    size = spectrum(sound, n_fft, hop).abs()[..., : sound.shape[-1] // hop]
+    return torch.log(mel_bank(n_fft, bands) @ size + 1e-2)
+
+
+def coarse_mels(sound: Tensor) -> Tensor:
+    """[B, samples] -> [B, COARSE, frames]: what somebody said, roughly."""
+    return functional.avg_pool1d(log_mels(sound, 2048, 640, COARSE), 3)
+
+
 Scales = tuple[tuple[int, int, int], ...]
 SCALES: Scales = ((2048, 512, 80), (1024, 256, 64), (512, 128, 40), (256, 64, 20))  # window, hop, mel bands
 WITH_PHASE = (1024, 512)
@@ -161,6 +174,12 @@ def distance(made: Tensor, wanted: Tensor, scales: Scales = SCALES) -> dict[str,
             phase = phase + torch.sqrt(apart.real**2 + apart.imag**2 + 1e-9).mean() / (size_b[:, :low].mean() + floor)
     n_phase = sum(n_fft in WITH_PHASE for n_fft, _, _ in scales)
     return {"mel": mel / len(scales), "magnitude": magnitude / len(scales), "phase": phase / max(1, n_phase)}
+
+
+def with_ear(voice: dict[str, Tensor], ear: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One codec of two with the same codebooks: the first one's decoder, and the encoder of the second."""
+    hears = ("encoder", "downsample")
+    return {name: ear[name] if name.startswith(hears) or "input_proj" in name else voice[name] for name in voice}
 
 
 class Decoder(nn.Module):

@@ -19,11 +19,14 @@ Random = np.random.Generator
 # All in frames of 80 ms.
 GREET_AFTER = 6
 ANSWER_AFTER = 8  # silent frames that end the user's turn
-SHORTEST_TURN = 3  # speaking frames; less is a cough
+SHORTEST_TURN = 2  # speaking frames; less is a cough
 LONG_TURN = 90  # speaking frames
-CUT_WINDOW, CUT_COUNT = 5, 3  # so many speaking frames of so many end a line
+CUT_WINDOW, CUT_COUNT = 4, 2  # so many speaking frames of so many end a line
 NUDGE_AFTER = (75, 110)  # silent frames
 FORGET_AFTER = 14  # silent frames after which a cough is forgotten
+# How often, and at most how many frames, it reacts late. From an assistant that is always in time a model learns that
+# what was not reacted to at once was nothing: it would talk on, or stay silent, for good.
+LATE, MOST_LATE = 0.35, 8
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,14 @@ class Assistant:
         self._turn = 0
         self._nudges = 0
         self._recent = [False] * CUT_WINDOW
-        self._patience = self._draw_patience()
+        self._patience = ANSWER_AFTER + self._draw_delay()
+        self._cut_in: int | None = None
 
-    def _draw_patience(self) -> int:
-        return ANSWER_AFTER + int(self._draw.integers(0, 2))
+    def _draw_delay(self) -> int:
+        delay = 0
+        while delay < MOST_LATE and self._draw.random() < LATE:
+            delay += 1
+        return delay
 
     def hear(self, frame: int, speaks: bool) -> list[int]:
         """Takes the user's next frame; returns lines to begin with the next one, if any."""
@@ -106,7 +113,7 @@ class Assistant:
         if answer:
             self._nudges = 0
         self._turn = 0
-        self._patience = self._draw_patience()
+        self._patience = ANSWER_AFTER + self._draw_delay()
         return lines
 
     def _answer(self) -> list[int]:
@@ -119,6 +126,7 @@ class Assistant:
 
     def start(self, lines: list[int]) -> None:
         self._line, self._place, self._queue = lines[0], 0, lines[1:]
+        self._cut_in = None
 
     @property
     def line(self) -> int | None:
@@ -126,8 +134,14 @@ class Assistant:
 
     def interrupted(self) -> bool:
         """Whether the user has begun to speak into this line, which then ends. It is taken up again once."""
-        if sum(self._recent) < CUT_COUNT or self._line is None:
+        if self._line is None:
             return False
+        if self._cut_in is None and sum(self._recent) >= CUT_COUNT:
+            self._cut_in = self._draw_delay()
+        if self._cut_in is None or self._cut_in > 0:
+            self._cut_in = self._cut_in and self._cut_in - 1
+            return False
+        self._cut_in = None
         target = self._queue[-1] if self._queue else self._line
         left = len(self._assets.texts[self._line]) - self._place
         if FIRST <= target < FIRST + len(CYCLE) and (left > 4 or self._queue) and not self._resumed:

@@ -27,10 +27,11 @@ _PROJECTION = re.compile(r"(?P<layer>.*self_attn)\.(?P<side>in|out)_projs\.(?P<n
 _PACKED = {"in": "in_proj_weight", "out": "out_proj.weight"}
 
 
-def export(folder: Path, codec_path: Path, language_path: Path, tokenizer: Path) -> None:
+def export(folder: Path, codec_path: Path, ear_path: Path, language_path: Path, tokenizer: Path) -> None:
     """Writes a model folder as Kyutai publish theirs: safetensors, config.json, tokenizer; and script.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    ears = {name: value.float() for name, value in _packed(torch.load(codec_path)).items()}
+    whole = codec.with_ear(torch.load(codec_path), torch.load(ear_path))
+    ears = {name: value.float() for name, value in _packed(whole).items()}
     mind = {name: value.bfloat16() for name, value in _packed(torch.load(language_path)).items()}
     save_file(ears, folder / "mimi.safetensors")
     save_file(mind, folder / "model.safetensors")

@@ -33,8 +33,18 @@ VARIANTS = (
 )
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029", "de", "nl", "pl", "sv")
 FLITE_VOICES = ("awb", "rms", "kal16", "kal", "slt")
-BACKGROUND = {"music": "usr/share/asterisk/moh/**/*.wav", "noise": "usr/share/sounds/freedesktop/**/*.oga"}
-PROMPTS = {"en": 420, "fr": 170, "es": 170, "it": 170}  # of asterisk, a language: how many recordings
+BACKGROUND = {
+    "music": (
+        "usr/share/asterisk/moh/**/*.wav",
+        "usr/share/games/asc/music/*.mp3",
+        "usr/share/games/etr/music/*.ogg",
+        "usr/share/games/supertux2/music/**/*.ogg",
+        "usr/share/tuxmath/sounds/0*.ogg",
+        "usr/share/tuxtype/sounds/*.ogg",
+    ),
+    "noise": ("usr/share/sounds/freedesktop/**/*.oga", "usr/share/games/supertux2/sounds/**/*.wav"),
+}
+PROMPTS = {"en": 520, "fr": 300, "es": 300, "it": 360}  # of asterisk, a language: how many recordings
 SYLLABLES = 260  # of klettres: letters and syllables read by people in twenty languages
 NOT_SPEECH = re.compile("beep|tone|ring|silence|dtmf|ascending|descending|noise")
 SHORTEST, LONGEST = 0.25, 9.0  # seconds
@@ -69,10 +79,11 @@ def collect(target: Path, roots: list[Path], seed: int = 0) -> None:
 def collect_sounds(target: Path, roots: list[Path]) -> None:
     """Writes sounds.npz, as above: music (voice "music") and noises of things ("noise"), for the background."""
     kinds, sounds = [], []
-    for kind, pattern in BACKGROUND.items():
-        for path in _files(roots, pattern):
-            sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            sound = resampled(sound[:, 0], rate)[: 240 * RATE]
+    for kind, patterns in BACKGROUND.items():
+        for path in _files(roots, *patterns):
+            with soundfile.SoundFile(path) as file:
+                sound = file.read(120 * file.samplerate, dtype="float32", always_2d=True)
+                sound = resampled(sound[:, 0], file.samplerate)
             if len(sound) > RATE // 4:
                 kinds.append(kind)
                 sounds.append(as_int16(at_level(sound, -21)))
@@ -96,11 +107,17 @@ def read_pool(path: Path) -> list[tuple[str, NDArray[np.int16]]]:
     ]
 
 
-def _files(roots: list[Path], pattern: str) -> list[Path]:
-    found = sorted({path for root in roots for path in root.glob(pattern)})
+def _files(roots: list[Path], *patterns: str) -> list[Path]:
+    """Of those packages that are there; one must be."""
+    found = list[Path]()
+    for pattern in patterns:
+        here = sorted({path for root in roots for path in root.glob(pattern)})
+        if not here:
+            places = ", ".join(map(str, roots))
+            log.warning("no file %s below %s: training/README.md names the packages", pattern, places)
+        found += here
     if not found:
-        places = ", ".join(map(str, roots))
-        raise SystemExit(f"No file {pattern} below {places}: training/README.md names the packages.")
+        raise SystemExit("None of these packages is there: the model would not learn what it needs.")
     return found
 
 
@@ -115,10 +132,10 @@ def _jobs(draw: random.Random, roots: list[Path]) -> list[Job]:
         jobs += [Job(f"person-{language}", str(path), "file") for path in draw.sample(paths, min(count, len(paths)))]
     syllables = _files(roots, "usr/share/klettres/**/*.ogg")
     jobs += [Job("syllable", str(path), "file") for path in draw.sample(syllables, SYLLABLES)]
-    for _ in range(360):
+    for _ in range(700):
         voice = f"{draw.choice(ACCENTS)}+{draw.choice(VARIANTS)}"
         jobs.append(Job(f"espeak-{voice}", f"{voice}|{draw.choice(SENTENCES_OF_USERS)}", "espeak"))
-    for _ in range(180):
+    for _ in range(300):
         voice = draw.choice(FLITE_VOICES)
         jobs.append(Job(f"flite-{voice}", f"{voice}|{draw.choice(SENTENCES_OF_USERS)}", "flite"))
     jobs += [Job("hibari", draw.choice(SENTENCES_OF_USERS), "hibari") for _ in range(180)]

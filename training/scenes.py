@@ -1,6 +1,7 @@
 """What a microphone hears: utterances in a room, over noise, hum, music, far talkers, breath and knocks."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,10 @@ class Pool:
         level = draw.uniform(-80, -42)
         sound = sound * 10 ** (min(level, loudest) / 20)
         kind = draw.random()
-        if kind < 0.25:
+        if kind < 0.3:
             sound += at_level(self._excerpt(self._music, n, draw), draw.uniform(-58, max(loudest, -57)))
-        elif kind < 0.33:
-            sound += at_level(self._far_talkers(n, draw), draw.uniform(-65, max(min(loudest - 8, -38), -64)))
+        elif kind < 0.46:
+            sound += at_level(self._far_talkers(n, draw), draw.uniform(-62, max(min(loudest - 2, -38), -61)))
         if draw.random() < 0.3:
             self._knock(sound, draw)
         if draw.random() < 0.3:
@@ -89,6 +90,12 @@ class Pool:
                 hit = (decay * 10 ** ((level + 6) / 20)).astype(np.float32)
             hit = hit[: len(sound) - place]
             sound[place : place + len(hit)] += hit
+
+
+@cache
+def pool_of(people: Path, sounds: Path) -> Pool:
+    """Read once a process."""
+    return Pool(people, sounds)
 
 
 def noise(n: int, draw: Random) -> Sound:
@@ -129,18 +136,18 @@ def in_a_room(sound: Sound, draw: Random) -> Sound:
     return np.fft.irfft(both, size)[: len(sound)].astype(np.float32)
 
 
-def crop(n: int, pool: Pool, draw: Random) -> tuple[Sound, Mask]:
-    """n samples (whole 10 ms) cut out of somebody's conversation, and where they are speech."""
-    level = draw.uniform(-40, -14)
+def crop(n: int, pool: Pool, draw: Random) -> tuple[Sound, Sound, Mask]:
+    """n samples (whole 10 ms) cut out of somebody's conversation, the speech in them alone, and where it is."""
+    level = draw.uniform(-46, -14)
     talks = draw.random() < 0.8
-    sound = pool.background(n, level - 9 if talks else -20, draw)
-    mask = np.zeros(n // HOP, bool)
+    background = pool.background(n, level - 9 if talks else -20, draw)
+    speech, mask = np.zeros(n, np.float32), np.zeros(n // HOP, bool)
     place = int(draw.integers(-2 * RATE, n)) // HOP * HOP
     while talks and place < n:
         said, spoken = pool.utterance(draw)
-        put(sound, mask, said * 10 ** ((level + draw.uniform(-3, 3) + 21) / 20), spoken, place)
+        put(speech, mask, said * 10 ** ((level + draw.uniform(-3, 3) + 21) / 20), spoken, place)
         place += (len(said) + int(draw.uniform(0.1, 1.5) * RATE)) // HOP * HOP
-    return np.tanh(sound).astype(np.float32), mask
+    return np.tanh(background + speech).astype(np.float32), speech, mask
 
 
 def put(sound: Sound, mask: Mask, said: Sound, spoken: Mask, place: int) -> int:
@@ -167,7 +174,7 @@ _MANNERS = {"calm": (3.5, 9.0), "quick": (1.3, 3.0), "interrupting": (0.9, 4.0),
 def track(seconds: float, pool: Pool, draw: Random) -> Track:
     """A user with one voice, one level and one way to talk; or nobody at all, over noise or music."""
     n = int(seconds * 12.5) * 1920
-    manner = str(draw.choice(["calm", "quick", "interrupting", "rare", "nobody"], p=[0.36, 0.2, 0.26, 0.09, 0.09]))
+    manner = str(draw.choice(["calm", "quick", "interrupting", "rare", "nobody"], p=[0.32, 0.28, 0.26, 0.07, 0.07]))
     level = draw.uniform(-46, -14)
     sound = pool.background(n, level - 9 if manner != "nobody" else -20, draw)
     mask = np.zeros(n // HOP, bool)

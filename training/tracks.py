@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training import codec
 from training.audio import FRAME, RATE, Mask, Sound, as_int16, at_level, frames_of
 from training.dialogue import Assets, play, sound_of
-from training.scenes import Pool, in_a_room, track
+from training.scenes import in_a_room, pool_of, track
 
 log = logging.getLogger("training")
 
@@ -43,7 +43,7 @@ def render_tracks(target: Path, codec_path: Path, assets: Assets, people: Path, 
 def _render(job: tuple[Path, Path, Assets, int, int]) -> tuple[NDArray[np.int16], Mask, list[int]]:
     people, sounds, assets, number, count = job
     draw = np.random.default_rng((2, number))
-    pool = Pool(people, sounds)
+    pool = pool_of(people, sounds)
     made, speaks, seeds = [], [], []
     for _ in range(count):
         user = track(SECONDS, pool, draw)

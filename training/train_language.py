@@ -18,6 +18,7 @@ from training.script import FIRST, LAST
 
 BATCH, LENGTH = 6, 448  # dialogues, frames of each
 FROM_THE_START = 0.45  # of the dialogues
+SHIFTED = 0.8  # of those: else a track would always meet the welcome at the same place, and be learned by heart
 SPLICED = 0.5
 WRONG_OWN, WRONG_HEARD = 0.04, 0.02  # codes replaced by random ones: a slip must not derail what follows
 OTHER_SILENCE = 0.06  # of the silent frames whose codes count
@@ -61,6 +62,9 @@ class Dialogues:
             said = play(speaks, self._assets, np.random.default_rng(self._seeds[number]))
         else:
             heard, speaks = self._user(number)
+            if from_the_start and self._draw.random() < SHIFTED:
+                by = int(self._draw.integers(speaks.size))
+                heard, speaks = np.roll(heard, -by, 1), np.roll(speaks, -by)
             last = FIRST - 1 if from_the_start else int(self._draw.integers(FIRST, LAST + 1))
             said = play(speaks, self._assets, self._draw, last, greet=from_the_start)
         return _matrix(said, heard), begin
