@@ -1,12 +1,8 @@
 #include "mimi/conv.h"
 
-#include <algorithm>
-
 namespace moshi {
 
 namespace {
-
-constexpr int kProductAlignment = 16; // numbers that a CPU multiplies at once
 
 std::vector<float> floats(const WeightLoader & loader, const TensorInfo & t) {
     std::vector<float> out(static_cast<size_t>(t.n_elements()));
@@ -14,26 +10,10 @@ std::vector<float> floats(const WeightLoader & loader, const TensorInfo & t) {
     return out;
 }
 
-// [history, x] along the columns.
-ggml_tensor * joined(Graph & graph, ggml_tensor * history, ggml_tensor * x) {
-    ggml_context * ctx = graph.ctx();
-    if (!graph.compute().is_cpu()) {
-        return ggml_concat(ctx, history, x, 1); // one launch
-    }
-    // A CPU's concat moves single numbers, its copies whole blocks.
-    ggml_tensor * all = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, x->ne[0], history->ne[1] + x->ne[1]);
-    size_t at = 0;
-    for (ggml_tensor * part : {history, x}) {
-        graph.expand(ggml_cpy(ctx, part, ggml_view_2d(ctx, all, part->ne[0], part->ne[1], all->nb[1], at)));
-        at += part->ne[1] * all->nb[1];
-    }
-    return all;
-}
-
 // The columns before x, then x; and the last `n` of them kept for the next call.
 ggml_tensor * with_history(Graph & graph, ggml_tensor * history, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
-    ggml_tensor * all = joined(graph, history, x);                          // [C, P + T]
+    ggml_tensor * all = ggml_concat(ctx, history, x, 1);                    // [C, P + T]
     const int64_t n = history->ne[1];
     ggml_tensor * last = ggml_view_2d(ctx, all, all->ne[0], n, all->nb[1], (all->ne[1] - n) * all->nb[1]);
     graph.expand(ggml_cpy(ctx, last, history));
@@ -55,13 +35,10 @@ ggml_tensor * add_bias(ggml_context * ctx, ggml_tensor * y, ggml_tensor * bias) 
 
 Conv load_conv(WeightLoader & loader, const std::string & name, int c_in, int c_out, int kernel, int stride, bool bias) {
     const TensorInfo & t = loader.checked(name + ".weight", {c_out, c_in, kernel});
-    // A product over few numbers is slow everywhere: a kernel of one channel is led by zeros.
-    const int zeros = c_in == 1 ? GGML_PAD(kernel, kProductAlignment) - kernel : 0;
-    Conv w{nullptr, nullptr, c_in, c_out, zeros + kernel, stride};
-    w.weight = loader.made({int64_t(w.kernel) * c_in, c_out}, [&loader, &t, c_in, c_out, kernel, zeros](float * out) {
+    Conv w{nullptr, nullptr, c_in, c_out, kernel, stride};
+    w.weight = loader.made({int64_t(kernel) * c_in, c_out}, [&loader, &t, c_in, c_out, kernel](float * out) {
         const std::vector<float> in = floats(loader, t);
         for (int o = 0; o < c_out; ++o) {
-            out = std::fill_n(out, zeros * c_in, 0.0f);
             for (int k = 0; k < kernel; ++k) {
                 for (int c = 0; c < c_in; ++c) {
                     *out++ = in[(size_t(o) * c_in + c) * kernel + k];
