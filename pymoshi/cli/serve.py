@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pymoshi.cli.console import offer, say
+from pymoshi.cli.model_options import (
+    MODEL_PANEL,
+    ContextOption,
+    DeviceOption,
+    MimiOption,
+    ModelName,
+    TemperatureOption,
+    TextTemperatureOption,
+    TextTopKOption,
+    ThreadsOption,
+    TokenizerOption,
+    TopKOption,
+)
 from pymoshi.cli.role import PersonaOption, PromptFileOption, PromptOption, VoiceOption
 from pymoshi.errors import InputError
 from pymoshi.personas import choose_prompt, wrap_prompt
@@ -17,7 +30,6 @@ if TYPE_CHECKING:
     from pymoshi.server import Settings
 
 _SERVER = "Server"
-_MODEL = "Model"
 
 
 def serve_command(
@@ -61,35 +73,17 @@ def serve_command(
     prompt: PromptOption = None,
     prompt_file: PromptFileOption = None,
     persona: PersonaOption = None,
-    model: Annotated[str, typer.Option(help="A name, a folder or a .gguf file.", rich_help_panel=_MODEL)] = "demo",
-    mimi: Annotated[
-        Path | None, typer.Option(help="Codec to use instead of the one beside the model.", rich_help_panel=_MODEL)
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Tokenizer to use instead of the one beside the model.", rich_help_panel=_MODEL)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every call.", rich_help_panel=_MODEL)] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of the voice; 0 is greedy. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    text_temperature: Annotated[
-        float | None, typer.Option(help="Of the text. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Of the voice; 0 is all. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    text_top_k: Annotated[
-        int | None, typer.Option(help="Of the text. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    context: Annotated[
-        int | None, typer.Option(help="Memory, in frames of 80 ms. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads. (default: physical cores)", rich_help_panel=_MODEL)
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help='Device to compute on, see "pymoshi devices".', rich_help_panel=_MODEL)
-    ] = "auto",
+    model: ModelName = "demo",
+    mimi: MimiOption = None,
+    tokenizer: TokenizerOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of every call.", rich_help_panel=MODEL_PANEL)] = None,
+    temperature: TemperatureOption = None,
+    text_temperature: TextTemperatureOption = None,
+    top_k: TopKOption = None,
+    text_top_k: TextTopKOption = None,
+    context: ContextOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Serve a page to talk on, and the WebSocket of Kyutai's and NVIDIA's clients (/api/chat).
 

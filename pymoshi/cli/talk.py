@@ -5,6 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
+from pymoshi.cli.model_options import (
+    MODEL_PANEL,
+    ContextOption,
+    DeviceOption,
+    MimiOption,
+    ModelName,
+    TemperatureOption,
+    TextTemperatureOption,
+    TextTopKOption,
+    ThreadsOption,
+    TokenizerOption,
+    TopKOption,
+)
 from pymoshi.cli.role import PersonaOption, PromptFileOption, PromptOption, RoleOptions, VoiceOption
 from pymoshi.cli.talk_minutes import Outputs
 from pymoshi.cli.talk_options import ModelOptions, TalkOptions, checked_kv_type
@@ -13,7 +26,6 @@ from pymoshi.errors import InputError
 _LIVE = "Live conversation"
 _FILES = "Between files, as fast as it goes"
 _KEPT = "What is kept"
-_MODEL = "Model"
 
 
 def talk_command(
@@ -105,48 +117,29 @@ def talk_command(
     prompt: PromptOption = None,
     prompt_file: PromptFileOption = None,
     persona: PersonaOption = None,
-    model: Annotated[str, typer.Option(help="A name, a folder or a .gguf file.", rich_help_panel=_MODEL)] = "demo",
-    mimi: Annotated[
-        Path | None, typer.Option(help="Codec to use instead of the one beside the model.", rich_help_panel=_MODEL)
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Tokenizer to use instead of the one beside the model.", rich_help_panel=_MODEL)
-    ] = None,
+    model: ModelName = "demo",
+    mimi: MimiOption = None,
+    tokenizer: TokenizerOption = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Repeat a conversation. (default: drawn, and reported)", rich_help_panel=_MODEL),
+        typer.Option(help="Repeat a conversation. (default: drawn, and reported)", rich_help_panel=MODEL_PANEL),
     ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Of the voice; 0 is greedy. (default: the model's)", rich_help_panel=_MODEL),
-    ] = None,
-    text_temperature: Annotated[
-        float | None, typer.Option(help="Of the text. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Of the voice; 0 is all. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    text_top_k: Annotated[
-        int | None, typer.Option(help="Of the text. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    context: Annotated[
-        int | None, typer.Option(help="Memory, in frames of 80 ms. (default: the model's)", rich_help_panel=_MODEL)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads. (default: physical cores)", rich_help_panel=_MODEL)
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help='Device to compute on, see "pymoshi devices".', rich_help_panel=_MODEL)
-    ] = "auto",
+    temperature: TemperatureOption = None,
+    text_temperature: TextTemperatureOption = None,
+    top_k: TopKOption = None,
+    text_top_k: TextTopKOption = None,
+    context: ContextOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "auto",
     kv_type: Annotated[
-        str, typer.Option(help="How the memory is stored: f16, f32, bf16 or q8_0.", rich_help_panel=_MODEL)
+        str, typer.Option(help="How the memory is stored: f16, f32, bf16 or q8_0.", rich_help_panel=MODEL_PANEL)
     ] = "f16",
     cache: Annotated[
         bool,
         typer.Option(
             "--cache/--no-cache",
             help="Keep voice and prompt ready for the next time; see pymoshi cache.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL_PANEL,
         ),
     ] = True,
 ) -> None:
