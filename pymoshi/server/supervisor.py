@@ -62,6 +62,7 @@ class Supervisor:
         self._spawned = 0.0
         self._numbers = 0
         self._muted = False
+        self._revision = 0
         self._beat = self._moved = self._idle_since = time.monotonic()
         self._closing = False
         self._background: set[asyncio.Task[None]] = set()
@@ -76,10 +77,11 @@ class Supervisor:
         self._in_background(self._respawn())
 
     def status(self) -> dict[str, Any]:
-        """As GET /status answers."""
+        """As GET /status answers. `revision` grows with every change: answers and events overtake each other."""
         call = self.call
         options = (call.options if call else self.settings.defaults).shown()
         return {
+            "revision": self._revision,
             "state": str(self.phase),
             "progress": self.progress,
             "detail": self.detail,
@@ -394,6 +396,7 @@ class Supervisor:
         self._publish_state()
 
     def _publish_state(self) -> None:
+        self._revision += 1
         self._publish({"type": "state", **self.status()})
 
     def _publish(self, event: dict[str, Any]) -> None:

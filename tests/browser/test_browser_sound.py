@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import APIResponse, Route, expect
 
 from browser.conftest import OpenPage
 from browser.driving import loudness, start, wait_for, wait_until_loud
@@ -88,6 +88,22 @@ def test_ending_stops_sound_and_microphone(served: Served, open_page: OpenPage) 
     assert loudness(page, "user") == loudness(page, "model") == -60
     assert served.state() == "ready"
     start(page)  # and again
+
+
+def test_an_answer_that_was_overtaken_changes_nothing(served: Served, open_page: OpenPage) -> None:
+    page = open_page(served.url)
+    start(page)
+    held: list[tuple[Route, APIResponse]] = []
+    page.route("**/stop", lambda route: held.append((route, route.fetch())))
+    page.click("#primary")
+    expect(page.locator("#state")).to_have_text("Ready")  # from the feed
+    (route, response), *_ = held
+    assert response.json()["state"] in ("stopping", "ready")
+    late = {**response.json(), "state": "stopping", "revision": 1}
+    with page.expect_response("**/stop"):
+        route.fulfill(json=late, status=202)
+    page.evaluate("fetch('/status')")
+    expect(page.locator("#state")).to_have_text("Ready")
 
 
 def test_the_recording_can_be_saved_afterwards(served: Served, open_page: OpenPage) -> None:

@@ -4,6 +4,7 @@
  * @typedef {"ready" | "loading" | "priming" | "listening" | "stopping" | "failed"} State
  * @typedef {Record<string, string | number | boolean | null | undefined>} Settings
  * @typedef {object} Status
+ * @property {number} [revision] grows with every change of the rest, until the server ends
  * @property {State} state
  * @property {number | null} progress 0 to 1
  * @property {string} detail

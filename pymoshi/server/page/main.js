@@ -31,6 +31,7 @@ class Page {
     #transcript = new Transcript();
     /** @type {api.Status | null} */
     #status = null;
+    #revision = 0;
     #there = false;
     #muted = false;
     #recorded = false;
@@ -74,6 +75,7 @@ class Page {
     /** A call goes on if its own connection does. */
     #lost() {
         this.#there = false;
+        this.#revision = 0; // another server may answer
         this.#banner.show("connection", "The connection to the server is lost. The page tries to reach it again by itself.");
         this.#transcript.finish();
         this.#show();
@@ -108,6 +110,9 @@ class Page {
 
     /** @param {api.Status} status */
     #apply(status) {
+        const revision = status.revision ?? this.#revision;
+        if (revision < this.#revision) return; // an answer that newer news has overtaken
+        this.#revision = revision;
         const before = this.#status?.state ?? "ready";
         this.#status = status;
         if (IDLE.includes(before) && !IDLE.includes(status.state)) this.#begun();
