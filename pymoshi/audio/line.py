@@ -240,7 +240,7 @@ def refresh_devices() -> None:
     """
     sounddevice = portaudio()
     with _portaudio_lock:
-        if any(isinstance(thing, sounddevice._StreamBase) and not thing.closed for thing in gc.get_objects()):
+        if any(issubclass(type(thing), sounddevice._StreamBase) and not thing.closed for thing in gc.get_objects()):
             return
         with suppress(sounddevice.PortAudioError):
             sounddevice._terminate()
