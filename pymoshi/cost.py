@@ -140,5 +140,5 @@ def codec_work(config: Mapping[str, Any]) -> int:
 
 
 def codec_bytes(tensors: list[Tensor]) -> int:
-    """Memory of a codec's weights, which are computed with in f32."""
+    """Memory of a codec's weights in f32, in which most are computed with."""
     return sum(4 * prod(tensor.shape) for tensor in tensors)

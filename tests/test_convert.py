@@ -141,11 +141,17 @@ def test_mimi_codebooks_are_divided_by_their_usage(tmp_path: Path) -> None:
     assert unused, "the fixture has entries that were never used, which is what the clamp is for"
 
 
-def test_mimi_f16_is_the_layout_of_existing_files(tmp_path: Path) -> None:
+def test_mimi_f16_is_the_layout_of_existing_files_with_all_of_the_decoder_in_f16(tmp_path: Path) -> None:
     result = tensors_of(convert(MIMI, tmp_path / "out", mimi_type="f16") / "mimi-f16.gguf")
-    half = [name for name, (kind, _, _) in result.items() if kind == "F16"]
-    assert len(half) == 29
-    assert all(name.endswith(("conv.conv.weight", "put_proj.weight")) for name in half)
+    half = {name for name, (kind, _, _) in result.items() if kind == "F16"}
+    kernels = {name for name in half if name.endswith(("conv.conv.weight", "put_proj.weight"))}
+    assert len(kernels) == 29
+    layers = [f"mimi.decoder_transformer.transformer.layers.{layer}." for layer in range(2)]
+    matrices = ("self_attn.in_projs.0.weight", "self_attn.out_projs.0.weight", "linear1.weight", "linear2.weight")
+    assert half - kernels == {
+        *(stored_name(layer + matrix) for layer in layers for matrix in matrices),
+        *(f"mimi.decoder.model.{index}.convtr.convtr.weight" for index in (2, 5, 8, 11)),
+    }
     assert result["mimi.encoder.model.0.conv.conv.bias"][1] == [4, 1]  # a column
     assert result["mimi.decoder.model.14.conv.conv.bias"][1] == [1]
     assert result["mimi.upsample.convtr.convtr.convtr.weight"][:2] == ("F32", [64, 1, 4])

@@ -38,7 +38,7 @@ _BUSY: Final = 0.2  # processors
 _READING_SECONDS: Final = 0.4
 _READING_BYTES: Final = 1 << 30
 """Many times what a core's caches hold, and gone through within a second: until it is, Ctrl-C is not answered."""
-_CODEC_TYPE: Final = "f32"  # what codecs are computed in
+_CODEC_TYPE: Final = "f32"  # what most of a codec is computed in
 _MOST_FRAMES: Final = 1_000_000
 
 

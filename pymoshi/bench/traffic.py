@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 from pymoshi._native import GgufFile, GgufTensor, row_size
@@ -41,7 +42,7 @@ def traffic(model: Model, *, kv_type: str, depformer_steps: int | None = None) -
         codebooks = codebooks_of(model)
         with GgufFile(model.files.mimi) as file:
             for tensor in file.tensors.values():
-                stage, n_bytes = _codec_bytes(tensor, codebooks)
+                stage, n_bytes = _codec_bytes(tensor, codebooks, keeps_f16=info.device == "cpu")
                 codec[stage] += n_bytes
     kv = 2 * info.n_layers * row_size(kv_type, info.dim) if info.has_lm else 0
     return Traffic(codec["encode"], lm, codec["decode"], kv)
@@ -67,14 +68,17 @@ def _schedule(file: GgufFile, model: Model) -> list[int]:
     return (model.files.config or {}).get(key) or list(range(model.info.dep_q))
 
 
-def _codec_bytes(tensor: GgufTensor, codebooks: int) -> tuple[str, int]:
-    """The stage that reads a tensor of the codec, and how much of it."""
+def _codec_bytes(tensor: GgufTensor, codebooks: int, keeps_f16: bool) -> tuple[str, int]:
+    """The stage that reads a tensor of the codec, and how much of it: in f32, but for a CPU's decoder."""
     name = _HASHED.get(tensor.name, tensor.name).removeprefix(MIMI_PREFIX)
     if match := re.fullmatch(r"quantizer\.rvq_(first|rest)\.vq\.layers\.(\d+)\._codebook\.embedding", name):
         level = int(match[2]) + (match[1] == "rest")
         return "encode", tensor.n_bytes if level < codebooks else 0  # decoding takes a row of each, next to nothing
+    whole = 4 * prod(tensor.shape)
     encodes = name.startswith(("encoder", "downsample")) or name.endswith("input_proj.weight")
-    return "encode" if encodes else "decode", tensor.n_bytes
+    if encodes:
+        return "encode", whole
+    return "decode", tensor.n_bytes if keeps_f16 and name.startswith("decoder") else whole
 
 
 _HASHED: Final = {

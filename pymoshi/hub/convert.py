@@ -84,8 +84,8 @@ def convert(
     """Converts a folder with a published checkpoint, or one .safetensors file of it; returns the output folder.
 
     quantize: "q8_0", "q4_k", "q4_0", "f16", "bf16" or "f32" for the language model's matrices; None keeps the
-    checkpoint's type. mimi_type: "f16" stores the codec's convolutions in half precision, as the existing files do;
-    "f16-all" its transformers and transposed convolutions too; "f32" everything as it is.
+    checkpoint's type. mimi_type: "f16" stores the codec's convolutions and its decoder in half precision, "f16-all" the
+    encoder's transformer too, "f32" everything as it is. On a CPU the decoder is a fifth faster in f16.
     threads: 0 or None for one a physical core.
 
     The folder then holds `model-<type>.gguf`, `mimi-<type>.gguf`, the tokenizer and a config.json that names them.

@@ -71,9 +71,15 @@ def _fitting(wanted: str, row: int, source: str, looked_up: bool) -> str:
 
 
 def mimi_type(tensor: Tensor, wanted: str) -> str:
-    """Type of a codec's tensor. "f16" concerns the kernels of ordinary convolutions, "f16-all" all matrices."""
+    """Type of a codec's tensor.
+
+    "f16" concerns the kernels of ordinary convolutions, as in the existing files, and all of the decoder, which then
+    computes with them as they are; "f16-all" the encoder's transformer, too.
+    """
     match tensor.role, wanted:
         case (Role.CONV, "f16" | "f16-all") | (Role.WIDE, "f16-all"):
+            return "f16"
+        case (Role.WIDE, "f16") if tensor.name.startswith("decoder"):
             return "f16"
         case _:
             return "f32"

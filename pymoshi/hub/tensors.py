@@ -19,7 +19,7 @@ class Role(Enum):
     NORM = "norm"  # always f32
     BIAS = "bias"  # of a convolution: always f32, stored [C, 1]
     CONV = "conv"  # a convolution's kernel, or a 1x1 one: f16 in the existing files
-    WIDE = "wide"  # the codec's matrices and transposed convolutions, which the existing files keep in f32
+    WIDE = "wide"  # the codec's matrices and transposed convolutions, in f32 in the existing files
     CODEBOOK = "codebook"  # always f32: codes are decided by small differences
     KEPT = "kept"  # small heads and conditioners: the type of the source
 

@@ -28,9 +28,11 @@ std::unique_ptr<MimiModel> load_mimi(std::shared_ptr<GgufFile> file, const Compu
     const MimiConfig c = model->config = read_mimi_config(file->metadata());
     WeightLoader loader(file, compute, repack);
     model->encoder = load_seanet_encoder(loader, c);
-    model->decoder = load_seanet_decoder(loader, c);
     model->encoder_transformer = load_mimi_transformer(loader, "mimi.encoder_transformer", c);
+    loader.keep_f16(true);
+    model->decoder = load_seanet_decoder(loader, c);
     model->decoder_transformer = load_mimi_transformer(loader, "mimi.decoder_transformer", c);
+    loader.keep_f16(false);
     model->downsample = load_conv(loader, "mimi.downsample.conv.conv.conv", c.dimension, c.dimension, 2 * c.stride, c.stride, false);
     model->upsample = load_upsample(loader, "mimi.upsample.convtr.convtr.convtr", c.dimension, c.stride);
     model->quantizer = load_quantizer(loader, c);

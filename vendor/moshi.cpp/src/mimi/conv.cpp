@@ -36,7 +36,7 @@ ggml_tensor * add_bias(ggml_context * ctx, ggml_tensor * y, ggml_tensor * bias) 
 Conv load_conv(WeightLoader & loader, const std::string & name, int c_in, int c_out, int kernel, int stride, bool bias) {
     const TensorInfo & t = loader.checked(name + ".weight", {c_out, c_in, kernel});
     Conv w{nullptr, nullptr, c_in, c_out, kernel, stride};
-    w.weight = loader.made({int64_t(kernel) * c_in, c_out}, [&loader, &t, c_in, c_out, kernel](float * out) {
+    w.weight = loader.made(loader.product_type(t), {int64_t(kernel) * c_in, c_out}, [&loader, &t, c_in, c_out, kernel](float * out) {
         const std::vector<float> in = floats(loader, t);
         for (int o = 0; o < c_out; ++o) {
             for (int k = 0; k < kernel; ++k) {
@@ -53,7 +53,8 @@ Conv load_conv(WeightLoader & loader, const std::string & name, int c_in, int c_
 ConvTranspose load_conv_transpose(WeightLoader & loader, const std::string & name, int c_in, int c_out, int stride) {
     const TensorInfo & t = loader.checked(name + ".weight", {c_in, c_out, 2 * stride});
     ConvTranspose w{nullptr, nullptr, c_in, c_out, stride};
-    w.weight = loader.made({2 * int64_t(c_in), int64_t(stride) * c_out}, [&loader, &t, c_in, c_out, stride](float * out) {
+    const ggml_type type = loader.product_type(t);
+    w.weight = loader.made(type, {2 * int64_t(c_in), int64_t(stride) * c_out}, [&loader, &t, c_in, c_out, stride](float * out) {
         const std::vector<float> in = floats(loader, t);
         const int previous = stride, now = 0; // the kernel's halves: its tail reaches into the next column
         for (int j = 0; j < stride; ++j) {

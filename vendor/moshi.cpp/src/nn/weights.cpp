@@ -107,14 +107,14 @@ ggml_tensor * WeightLoader::vector(const std::string & name, int64_t n) {
     return made({n}, [path, &t](float * out) { to_float(path, t, out); });
 }
 
-ggml_tensor * WeightLoader::made(std::vector<int64_t> ne, std::function<void(float *)> fill) {
-    ggml_tensor * t = ggml_new_tensor(device_.get(), GGML_TYPE_F32, static_cast<int>(ne.size()), ne.data());
+ggml_tensor * WeightLoader::made(ggml_type type, std::vector<int64_t> ne, std::function<void(float *)> fill) {
+    ggml_tensor * t = ggml_new_tensor(device_.get(), type, static_cast<int>(ne.size()), ne.data());
     pending_.push_back({t, Place::Device, nullptr, std::move(fill)});
     return t;
 }
 
 ggml_tensor * WeightLoader::stored(const TensorInfo & info, const uint8_t * data, int64_t n_rows, int64_t dim, bool product) {
-    if (product && (info.type == GGML_TYPE_F16 || info.type == GGML_TYPE_BF16) && widen_) {
+    if (product && widen_ && (info.type == GGML_TYPE_F16 || info.type == GGML_TYPE_BF16) && product_type(info) == GGML_TYPE_F32) {
         TensorInfo part = info;
         part.ne = {dim, n_rows, 1, 1};
         part.n_bytes = ggml_row_size(info.type, dim) * static_cast<size_t>(n_rows);
@@ -157,6 +157,12 @@ void WeightLoader::upload(const Pending & p) const {
     }
     std::vector<float> values(static_cast<size_t>(ggml_nelements(p.tensor)));
     p.fill(values.data());
+    if (p.tensor->type == GGML_TYPE_F16) {
+        std::vector<ggml_fp16_t> halves(values.size());
+        ggml_fp32_to_fp16_row(values.data(), halves.data(), ggml_nelements(p.tensor));
+        ggml_backend_tensor_set(p.tensor, halves.data(), 0, ggml_nbytes(p.tensor));
+        return;
+    }
     ggml_backend_tensor_set(p.tensor, values.data(), 0, ggml_nbytes(p.tensor));
 }
 

@@ -33,8 +33,17 @@ public:
     ggml_tensor * table(const std::string & name, int64_t n_rows, int64_t dim);
     // Norm gains, biases, scales: any shape with n values along one axis, converted to f32.
     ggml_tensor * vector(const std::string & name, int64_t n);
-    // An f32 tensor of shape `ne` computed from the file; `fill` runs in finish(), perhaps in another thread.
-    ggml_tensor * made(std::vector<int64_t> ne, std::function<void(float *)> fill);
+    // A tensor of shape `ne` computed from the file, f32 or f16; `fill` runs in finish(), perhaps in another thread.
+    ggml_tensor * made(ggml_type type, std::vector<int64_t> ne, std::function<void(float *)> fill);
+    ggml_tensor * made(std::vector<int64_t> ne, std::function<void(float *)> fill) {
+        return made(GGML_TYPE_F32, std::move(ne), std::move(fill));
+    }
+
+    // From here on matrices that are stored in f16 are computed with in f16 on a CPU: half the bytes, but ggml rounds the
+    // activations to f16, too. For what is heard, not for what decides.
+    void keep_f16(bool keep) { keep_f16_ = keep && compute_.is_cpu(); }
+    // In which type a matrix that is made from a stored tensor is to be.
+    ggml_type product_type(const TensorInfo & info) const { return keep_f16_ && info.type == GGML_TYPE_F16 ? info.type : GGML_TYPE_F32; }
 
     bool has(const std::string & name) const { return file_->find(name) != nullptr; }
     const GgufFile & file() const { return *file_; }
@@ -60,6 +69,7 @@ private:
     std::shared_ptr<GgufFile> file_;
     const Compute & compute_;
     bool widen_ = false; // 16-bit matrices become f32
+    bool keep_f16_ = false;
     ggml_backend_buffer_type_t repack_type_ = nullptr;
     BufferPtr repack_probe_;
     ContextPtr mapped_, device_, repacked_;
