@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # behind all else: pymoshi stays the one that is installed
 
-from training.dialogue import ANSWER_AFTER, GREET_AFTER, MOST_LATE, Assets, Dialogue, play, sound_of
+from training.dialogue import ANSWER_AFTER, CUT_COUNT, GREET_AFTER, MOST_LATE, Assets, Dialogue, play, sound_of
 from training.script import FIRST, LAST, LINES, LONG_LINE, NUDGE_LINES, RESUME_LINE, WELCOME
 from training.vocabulary import EPAD, PAD
 
@@ -113,3 +113,20 @@ def test_the_loudspeaker_plays_a_cut_line_up_to_the_cut(assets: Assets) -> None:
     assert len(sound) == 250 * 1920
     assert np.allclose(sound[start * 1920 : (start + n) * 1920], 0.001 * line)
     assert not sound[(start + n) * 1920 : (start + n + 1) * 1920].any()
+
+
+def test_a_late_assistant_is_told_in_every_frame_what_is_due(assets: Assets) -> None:
+    late_stops = 0
+    for seed in range(40):
+        speaks = np.zeros(150, bool)
+        speaks[100:110] = speaks[134:144] = True
+        dialogue = play(speaks, assets, np.random.default_rng(seed))
+        start, _, said = dialogue.said[len(WELCOME)]
+        waiting = slice(109 + ANSWER_AFTER, start - 1)  # until the frame that announces the line
+        assert (dialogue.due[0, waiting] == EPAD).all()
+        talking_on = slice(134 + CUT_COUNT - 1, start + said)
+        assert (dialogue.due[:, talking_on] == [[PAD], [SILENCE]]).all()
+        late_stops += talking_on.stop > talking_on.start
+        punctual = (dialogue.due[0] == dialogue.text) & (dialogue.due[1] == dialogue.codes[0])
+        assert punctual.sum() == 150 - sum(max(0, late.stop - late.start) for late in (waiting, talking_on))
+    assert 5 < late_stops < 35

@@ -25,8 +25,9 @@ CUT_WINDOW, CUT_COUNT = 4, 2  # so many speaking frames of so many end a line
 NUDGE_AFTER = (75, 110)  # silent frames
 FORGET_AFTER = 14  # silent frames after which a cough is forgotten
 # How often, and at most how many frames, it reacts late. From an assistant that is always in time a model learns that
-# what was not reacted to at once was nothing: it would talk on, or stay silent, for good.
-LATE, MOST_LATE = 0.35, 8
+# what was not reacted to at once was nothing: it would talk on, or stay silent, for good. The model sees it being late,
+# and is told in each of these frames what should have been done (`Dialogue.due`).
+LATE, MOST_LATE = 0.4, 10
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Dialogue:
     """[T]"""
     codes: Codes
     """[CODEBOOKS, T]"""
+    due: Codes
+    """[2, T]: text and first codebook of an assistant that does now what this one will do late; else, the same."""
     said: list[tuple[int, int, int]] = field(default_factory=list)
     """(first frame, line, frames of it that were said)"""
 
@@ -74,16 +77,16 @@ class Assistant:
         self._recent = [False] * CUT_WINDOW
         self._patience = ANSWER_AFTER + self._draw_delay()
         self._cut_in: int | None = None
+        self.late = False
+        """Whether it should have begun or stopped by now."""
 
     def _draw_delay(self) -> int:
-        delay = 0
-        while delay < MOST_LATE and self._draw.random() < LATE:
-            delay += 1
-        return delay
+        return int(self._draw.integers(1, MOST_LATE + 1)) if self._draw.random() < LATE else 0
 
     def hear(self, frame: int, speaks: bool) -> list[int]:
         """Takes the user's next frame; returns lines to begin with the next one, if any."""
         self._recent = [*self._recent[1:], speaks]
+        self.late = False
         if speaks:
             self._silent = self._quiet = 0
             self._turn += 1
@@ -97,7 +100,9 @@ class Assistant:
         return self._begin(frame)
 
     def _begin(self, frame: int) -> list[int]:
-        answer = self._turn >= SHORTEST_TURN and self._silent >= self._patience
+        due = self._turn >= SHORTEST_TURN and self._silent >= ANSWER_AFTER
+        answer = due and self._silent >= self._patience
+        self.late = due and not answer
         if self._to_greet:
             if not (answer or (frame >= GREET_AFTER and self._turn == 0)):
                 return []
@@ -138,8 +143,11 @@ class Assistant:
             return False
         if self._cut_in is None and sum(self._recent) >= CUT_COUNT:
             self._cut_in = self._draw_delay()
-        if self._cut_in is None or self._cut_in > 0:
-            self._cut_in = self._cut_in and self._cut_in - 1
+        self.late = self._cut_in is not None and self._cut_in > 0
+        if self._cut_in is None:
+            return False
+        if self._cut_in > 0:
+            self._cut_in -= 1
             return False
         self._cut_in = None
         target = self._queue[-1] if self._queue else self._line
@@ -167,7 +175,7 @@ class Assistant:
 def play(speaks: Mask, assets: Assets, draw: Random, last: int = FIRST - 1, greet: bool = True) -> Dialogue:
     """The assistant's answer to a user who speaks in those frames. `last`: the line before the first answer."""
     n = len(speaks)
-    made = Dialogue(np.full(n, PAD), np.repeat(assets.silence[:, None], n, 1))
+    made = Dialogue(np.full(n, PAD), np.repeat(assets.silence[:, None], n, 1), np.empty((2, n), np.int64))
     assistant = Assistant(assets, draw, last, greet)
     for frame in range(n):
         lines = assistant.hear(frame, bool(speaks[frame]))
@@ -178,10 +186,14 @@ def play(speaks: Mask, assets: Assets, draw: Random, last: int = FIRST - 1, gree
                 made.text[frame], made.codes[:, frame], begins = assistant.speak()
                 if begins and assistant.line is not None:
                     made.said.append((frame + 1, assistant.line, 0))
+            due = (PAD, assets.silence[0])
         elif lines:
             made.text[frame] = EPAD  # one frame ahead of the line
             assistant.start(lines)
             made.said.append((frame + 1, lines[0], 0))
+        else:
+            due = (EPAD, assets.silence[0])
+        made.due[:, frame] = due if assistant.late else (made.text[frame], made.codes[0, frame])
     return made
 
 

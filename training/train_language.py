@@ -41,18 +41,20 @@ class Dialogues:
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """(input, target) int64 [BATCH, 1 + STREAMS, LENGTH], and which dialogues begin at the beginning."""
-        rows, heads = [], []
+        rows, targets, heads = [], [], []
         for _ in range(BATCH):
-            matrix, begin = self._dialogue()
+            matrix, due, begin = self._dialogue()
             delayed = self._delayed(language.DELAYS, torch.tensor(matrix)[None], self._initial)
             # Only a true beginning shows the initial tokens, or the welcome would become a matter of luck.
-            rows.append(torch.cat([self._initial, delayed], 2)[:, :, begin : begin + LENGTH + 1])
+            rows.append(torch.cat([self._initial, delayed], 2)[:, :, begin : begin + LENGTH])
+            target = delayed[:, :, begin : begin + LENGTH].clone()
+            target[0, :2] = torch.tensor(due[:, begin : begin + LENGTH])  # neither is delayed
+            targets.append(target)
             heads.append(begin == 0)
-        whole = torch.cat(rows)
-        return whole[:, :, :-1], whole[:, :, 1:], torch.tensor(heads)
+        return torch.cat(rows), torch.cat(targets), torch.tensor(heads)
 
-    def _dialogue(self) -> tuple[NDArray[np.int64], int]:
-        """int64 [1 + STREAMS, frames], and the frame to begin with."""
+    def _dialogue(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """int64 [1 + STREAMS, frames], what is due of its first two rows, and the frame to begin with."""
         number = int(self._draw.integers(len(self._codes)))
         room = self._codes.shape[2] - LENGTH
         from_the_start = self._draw.random() < FROM_THE_START
@@ -67,7 +69,7 @@ class Dialogues:
                 heard, speaks = np.roll(heard, -by, 1), np.roll(speaks, -by)
             last = FIRST - 1 if from_the_start else int(self._draw.integers(FIRST, LAST + 1))
             said = play(speaks, self._assets, self._draw, last, greet=from_the_start)
-        return _matrix(said, heard), begin
+        return _matrix(said, heard), said.due, begin
 
     def _user(self, number: int) -> tuple[NDArray[np.int64], Mask]:
         """A track, perhaps with the end of another one behind a pause."""

@@ -97,6 +97,8 @@ def test_an_answer_that_was_overtaken_changes_nothing(served: Served, open_page:
     page.route("**/stop", lambda route: held.append((route, route.fetch())))
     page.click("#primary")
     expect(page.locator("#state")).to_have_text("Ready")  # from the feed
+    while not held:  # which may be quicker than the way of the answer through this process
+        page.wait_for_timeout(20)
     (route, response), *_ = held
     assert response.json()["state"] in ("stopping", "ready")
     late = {**response.json(), "state": "stopping", "revision": 1}
