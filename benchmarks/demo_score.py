@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from demo_users import AUDIBLE, FRAME_SECONDS, Turn
@@ -217,24 +217,49 @@ def plain(text: str) -> list[str]:
     return [word for word in (re.sub(r"[^a-z']", "", part.lower()) for part in text.split()) if word]
 
 
+class _Cut(NamedTuple):
+    """The best way to cut the words from one of them on."""
+
+    cost: tuple[int, int]
+    """Words that fit no line, and lines."""
+    line: Line | None = None
+    n_words: int = 1
+    complete: bool = False
+
+
 def lines_said(words: Sequence[Word], script: Sequence[Line]) -> list[Said]:
-    """The model's words, cut into lines of the script; each line takes as many words as it can."""
+    """The model's words, cut into lines of the script, or beginnings of lines, so that as few as can be are left over.
+
+    A cut line and the next one may look like a third ("I heard you." "I can listen", and a line that begins with "I
+    heard you. I am"), so a line does not simply take all words that it can.
+    """
+    spoken = [(word, part) for word in words for part in plain(word.text)]
+    heard = [part for _, part in spoken]
+    lines = [(line, line.words) for line in script]
+    cuts = [_Cut((0, 0))]  # from the end to the front
+    for at in reversed(range(len(heard))):
+        choices = [_Cut(_after(cuts[-1], 1))]
+        for line, text in lines:
+            for n in range(1, _begun(text, heard[at:]) + 1):
+                choices.append(_Cut(_after(cuts[-n], 0), line, n, text == heard[at : at + n]))
+        cuts.append(min(choices, key=lambda cut: (cut.cost, -cut.n_words)))
     said: list[Said] = []
-    rest = [(word, part) for word in words for part in plain(word.text)]
-    while rest:
-        heard = [part for _, part in rest]
-        best = max(script, key=lambda line: _common(line.words, heard))
-        n = _common(best.words, heard)
-        # The last word of a line that was cut may be cut, too.
-        if n < len(heard) and n < len(best.words) and best.words[n].startswith(heard[n]) and n > 0:
-            n += 1
-            complete = False
-        else:
-            complete = n == len(best.words)
-        taken = rest[: max(n, 1)]
-        said.append(Said(best if n else None, taken[0][0].start, taken[-1][0].end, complete))
-        rest = rest[max(n, 1) :]
+    at = 0
+    while at < len(heard):
+        _, line_said, n, complete = cuts[-1 - at]
+        said.append(Said(line_said, spoken[at][0].start, spoken[at + n - 1][0].end, complete))
+        at += n
     return said
+
+
+def _after(rest: _Cut, left_over: int) -> tuple[int, int]:
+    return rest.cost[0] + left_over, rest.cost[1] + 1
+
+
+def _begun(line: Sequence[str], heard: Sequence[str]) -> int:
+    """How many of the words may be a line's, of which the last one may be cut, too."""
+    n = _common(line, heard)
+    return n + 1 if 0 < n < min(len(line), len(heard)) and line[n].startswith(heard[n]) else n
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ HELLO = Line("hello", "greeting", "Hello! How are you?")
 FROG = Line("frog", "cycle", "Why did the frog talk so fast?")
 SONG = Line("song", "cycle", "I know a song.")
 THERE = Line("there", "nudge", "Are you still there?")
+WHY = Line("why", "cycle", "Why did I know?")
 SCRIPT = [HELLO, FROG, SONG, THERE]
 
 
@@ -88,6 +89,11 @@ def test_text_is_cut_into_lines_of_the_script() -> None:
 def test_a_cut_word_belongs_to_its_line_and_foreign_words_to_none() -> None:
     said = lines_said(words("Why did the fr banana I know a song."), SCRIPT)
     assert [one.line and one.line.id for one in said] == ["frog", None, "song"]
+
+
+def test_a_line_that_begins_as_a_cut_one_would_go_on_is_not_taken_for_the_rest_of_it() -> None:
+    said = lines_said(words("Why did I know a song."), [*SCRIPT, WHY])
+    assert [(one.line, one.complete) for one in said] == [(FROG, False), (SONG, True)]
 
 
 def test_a_line_may_break_off_only_where_the_user_broke_in() -> None:

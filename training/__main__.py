@@ -91,7 +91,7 @@ class Run:
             self._assets(),
             self._path("people.npz"),
             self._path("sounds.npz"),
-            self._count(1600, 20),
+            self._count(2400, 20),
         )
 
     def decoder(self) -> None:
@@ -118,7 +118,7 @@ class Run:
         export.bundle(self._path("pymoshi-demo"), self._path("bundle"))
 
 
-ENCODER_STEPS, EAR_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 8000, 15500, 3000
+ENCODER_STEPS, EAR_STEPS, DECODER_STEPS, LANGUAGE_STEPS = 1600, 8000, 15500, 5000
 
 STEPS: dict[str, Callable[[Run], None]] = {
     "voice": Run.voice,

@@ -75,8 +75,11 @@ def main(folder: Path, recording: Path, target: Path) -> None:
     _fill(ears, _read(next(folder.glob("mimi-*.gguf"))), MIMI_PREFIX)
     _fill(mind, _read(next(folder.glob("model-*.gguf"))), LM_PREFIX)
     sound, rate = soundfile.read(recording, dtype="float32", always_2d=True)
-    # As 16-bit samples hold it, so that the file says exactly what was heard.
-    heard = as_float(as_int16(np.resize(resampled(sound[:, 0], rate), FRAMES * FRAME)))
+    heard = np.resize(resampled(sound[:, 0], rate), FRAMES * FRAME)
+    # With a microphone's noise: digital silence lies between two codes, nearer to each other than the reference's
+    # distances are exact. And as 16-bit samples hold it, so that the file says exactly what was heard.
+    hiss = 1e-4 * np.random.default_rng(0).standard_normal(len(heard))
+    heard = as_float(as_int16((heard + hiss).astype(np.float32)))
     codes, tokens, said = _converse(ears, mind, heard)
     target.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(target / "golden.npz", user_codes=codes, tokens=tokens)
