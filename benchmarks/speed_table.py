@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 
 from pymoshi import bench
@@ -35,7 +36,7 @@ def main() -> None:
     made = bench.synthetic_model("personaplex-7b") if needed else nullcontext(options.model)
     with made as model, tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
-        for row in (HEAD, ("---",) * len(HEAD), *rows(options, model, folder)):
+        for row in chain((HEAD, ("---",) * len(HEAD)), rows(options, model, folder)):
             print("| " + " | ".join(row) + " |", flush=True)
 
 
