@@ -4,6 +4,8 @@
 #include "backend/compute.h"
 #include "check.h"
 
+#include "ggml-cpu.h"
+
 #include <set>
 
 using namespace moshi;
@@ -15,8 +17,8 @@ constexpr int kContext = 10;
 struct Ring {
     ContextPtr ctx = new_context(8);
     KvRing ring;
-    explicit Ring(moshi_window window, int max_push = 1, int context = kContext)
-        : ring(ctx.get(), KvRingShape{1, 2, 2, context, max_push, GGML_TYPE_F32, window, true}) {}
+    explicit Ring(moshi_window window, int max_push = 1, int context = kContext, bool exact = false)
+        : ring(ctx.get(), KvRingShape{1, 2, 2, context, max_push, GGML_TYPE_F32, window, true, exact}) {}
 };
 
 // Positions that each of `n` queries from `first` on sees; `push` of them enter at a time. Checks the slots on the way.
@@ -106,6 +108,9 @@ void slots_suffice_for_the_context_and_a_push() {
             const Ring r(MOSHI_WINDOW_FULL, push, context);
             CHECK(r.ring.slots() >= context + push - 1);
             CHECK_EQ(r.ring.slots() % KvRing::kStep, 0);
+            const Ring exact(MOSHI_WINDOW_FULL, push, context, true);
+            CHECK(exact.ring.slots() >= context + push - 1);
+            CHECK(exact.ring.slots() < context + push + 7);
         }
     }
 }
@@ -122,7 +127,34 @@ void snapshots_hold_what_is_filled() {
     const Ring r(MOSHI_WINDOW_FULL);
     CHECK_EQ(r.ring.filled_bytes(0), 0u);
     CHECK_EQ(r.ring.filled_bytes(3), 3u * 2 * 4 * sizeof(float));
-    CHECK_EQ(r.ring.filled_bytes(1 << 30), size_t(2) * 4 * sizeof(float) * static_cast<size_t>(r.ring.slots()));
+    CHECK_EQ(r.ring.filled_bytes(1 << 30), size_t(2) * 4 * sizeof(float) * static_cast<size_t>(kContext));
+}
+
+void a_ring_with_other_slots_takes_a_snapshot() {
+    constexpr int kPositions = 600; // both have gone round
+    const Ring wide(MOSHI_WINDOW_FULL);
+    Ring narrow(MOSHI_WINDOW_FULL, 1, kContext, true);
+    const BufferPtr a(ggml_backend_alloc_ctx_tensors_from_buft(wide.ctx.get(), ggml_backend_cpu_buffer_type()));
+    const BufferPtr b(ggml_backend_alloc_ctx_tensors_from_buft(narrow.ctx.get(), ggml_backend_cpu_buffer_type()));
+    const auto row = [](const KvRing & ring, int64_t position, int head) {
+        ggml_tensor * t = ring.v(0);
+        return reinterpret_cast<float *>(static_cast<char *>(t->data) + head * t->nb[2] + position % ring.slots() * t->nb[1]);
+    };
+    for (int64_t p = 0; p < kPositions; ++p) {
+        for (int h = 0; h < 2; ++h) {
+            row(wide.ring, p, h)[0] = static_cast<float>(1000 * h + p);
+        }
+    }
+    BlobWriter out;
+    wide.ring.save(out, kPositions);
+    CHECK_EQ(out.data().size(), wide.ring.filled_bytes(kPositions));
+    BlobReader in(out.data().data(), out.data().size());
+    narrow.ring.restore(in, kPositions);
+    CHECK_EQ(in.left(), 0u);
+    for (int64_t p = kPositions - kContext; p < kPositions; ++p) {
+        CHECK_EQ(row(narrow.ring, p, 0)[0], static_cast<float>(p));
+        CHECK_EQ(row(narrow.ring, p, 1)[0], static_cast<float>(1000 + p));
+    }
 }
 
 } // namespace
@@ -135,6 +167,7 @@ int main() {
         {"a batch sees what its pushes would have seen one by one", a_batch_sees_what_its_pushes_would_have_seen_one_by_one},
         {"slots suffice for the context and a push", slots_suffice_for_the_context_and_a_push},
         {"attention costs what is filled", attention_costs_what_is_filled},
+        {"a ring with other slots takes a snapshot", a_ring_with_other_slots_takes_a_snapshot},
         {"snapshots hold what is filled", snapshots_hold_what_is_filled},
     });
 }

@@ -1,6 +1,11 @@
 #include "backend/pages.h"
 
 #include <cstdint>
+#include <cstdlib> // defines __GLIBC__
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -25,5 +30,11 @@ void prefer_large_pages(void * from, size_t n) {
 void prefer_large_pages(void *, size_t) {}
 
 #endif
+
+void return_freed_memory() {
+#if defined(__GLIBC__)
+    ::malloc_trim(0);
+#endif
+}
 
 } // namespace moshi

@@ -10,4 +10,7 @@ namespace moshi {
 // write.
 void prefer_large_pages(void * from, size_t n);
 
+// Returns to the system what has been freed and the C library keeps. Takes milliseconds; for after large temporary needs.
+void return_freed_memory();
+
 } // namespace moshi

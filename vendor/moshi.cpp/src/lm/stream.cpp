@@ -1,6 +1,7 @@
 #include "lm/stream.h"
 
 #include "api/error.h"
+#include "backend/pages.h"
 
 #include <algorithm>
 
@@ -34,8 +35,9 @@ LmStream::LmStream(const LmModel & model, Compute & compute, const LmStreamParam
     : model_(model), compute_(compute), params_(params) {
     const LmConfig & c = model.config;
     state_ctx_ = new_context(2 * static_cast<size_t>(c.n_layers + c.depformer.n_layers) + 8);
-    ring_ = std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.n_heads, c.dim / c.n_heads, params.context, max_batch(),
-                                                                   ring_type(params, model), params.window, params.flash});
+    ring_ =
+        std::make_unique<KvRing>(state_ctx_.get(), KvRingShape{c.n_layers, c.n_heads, c.dim / c.n_heads, params.context, max_batch(),
+                                                               ring_type(params, model), params.window, params.flash, compute.is_cpu()});
     // A handful of steps: nothing is gained by fewer bits, so only bf16, asked for to round as others do, is followed.
     depformer_cache_ =
         depformer_cache(state_ctx_.get(), model, params.n_steps, params.kv_type == GGML_TYPE_BF16 ? GGML_TYPE_BF16 : GGML_TYPE_F32);
@@ -77,6 +79,14 @@ LmStream::Pass & LmStream::pass_for(const Key & key) {
         passes_.push_front(build(key));
     }
     return passes_.front();
+}
+
+void LmStream::drop_prompt_passes() {
+    const size_t before = passes_.size();
+    passes_.remove_if([](const Pass & p) { return p.key.n > 1; });
+    if (passes_.size() < before) {
+        return_freed_memory();
+    }
 }
 
 void LmStream::keep(Pass & pass, const char * name, ggml_tensor * t) const {
@@ -180,6 +190,7 @@ Samples LmStream::step(const int32_t * tokens, const Forced & forced, const Samp
     const Key key{
         1, ring_->attended(position_, 1), false, zeros, forced.any(), true, candidates(text, c.text_card_out), candidates(audio, c.card)};
     Pass & pass = pass_for(key);
+    drop_prompt_passes();
     set_tokens(pass, tokens, 1);
     pass.ring.set(pass.inputs, position_, 1);
     if (key.forced) {

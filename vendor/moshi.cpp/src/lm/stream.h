@@ -74,6 +74,7 @@ private:
     };
 
     Pass & pass_for(const Key & key);
+    void drop_prompt_passes(); // tens of megabytes that a conversation does not need
     Pass build(const Key & key);
     void build_head(Pass & pass, ggml_tensor * x);
     void keep(Pass & pass, const char * name, ggml_tensor * t) const;

@@ -5,9 +5,13 @@
 
 namespace moshi {
 
+namespace {
+constexpr int kExactStep = 8;
+}
+
 // Slots beyond the context keep what a batched push overwrites readable for the first queries of that push.
 KvRing::KvRing(ggml_context * state, const KvRingShape & shape)
-    : shape_(shape), slots_(static_cast<int>(GGML_PAD(shape.context + shape.max_push - 1, kStep))) {
+    : shape_(shape), slots_(static_cast<int>(GGML_PAD(shape.context + shape.max_push - 1, shape.exact ? kExactStep : kStep))) {
     for (int l = 0; l < shape.n_layers; ++l) {
         k_.push_back(ggml_new_tensor_3d(state, shape.type, shape.head_dim, slots_, shape.n_heads));
         v_.push_back(ggml_new_tensor_3d(state, shape.type, shape.head_dim, slots_, shape.n_heads));
@@ -39,30 +43,32 @@ void KvRing::fill_inputs(int64_t first, int n, int push, int n_kv, int32_t * pos
     }
 }
 
-size_t KvRing::filled_rows(int64_t positions) const { return static_cast<size_t>(std::min<int64_t>(positions, slots_)); }
+int64_t KvRing::kept(int64_t positions) const { return std::min<int64_t>(positions, shape_.context + shape_.max_push - 1); }
 
 size_t KvRing::filled_bytes(int64_t positions) const {
-    return k_.empty() ? 0 : 2 * k_.size() * shape_.n_heads * filled_rows(positions) * k_[0]->nb[1];
+    return k_.empty() ? 0 : 2 * k_.size() * shape_.n_heads * static_cast<size_t>(kept(positions)) * k_[0]->nb[1];
 }
 
-void KvRing::save(BlobWriter & out, int64_t positions) const {
-    for (size_t l = 0; l < k_.size(); ++l) {
-        for (const ggml_tensor * t : {k_[l], v_[l]}) {
-            for (int h = 0; h < shape_.n_heads; ++h) {
-                out.tensor(t, h * t->nb[2], filled_rows(positions) * t->nb[1]);
-            }
-        }
-    }
-}
-
-void KvRing::restore(BlobReader & in, int64_t positions) {
+template <typename Visit> void KvRing::for_each_run(int64_t positions, Visit visit) const {
     for (size_t l = 0; l < k_.size(); ++l) {
         for (ggml_tensor * t : {k_[l], v_[l]}) {
             for (int h = 0; h < shape_.n_heads; ++h) {
-                in.tensor(t, h * t->nb[2], filled_rows(positions) * t->nb[1]);
+                for (int64_t p = positions - kept(positions); p < positions;) {
+                    const int64_t slot = p % slots_, n = std::min(positions - p, slots_ - slot);
+                    visit(t, h * t->nb[2] + slot * t->nb[1], static_cast<size_t>(n) * t->nb[1]);
+                    p += n;
+                }
             }
         }
     }
+}
+
+void KvRing::save(BlobWriter & out, int64_t positions) const {
+    for_each_run(positions, [&out](ggml_tensor * t, size_t begin, size_t n) { out.tensor(t, begin, n); });
+}
+
+void KvRing::restore(BlobReader & in, int64_t positions) {
+    for_each_run(positions, [&in](ggml_tensor * t, size_t begin, size_t n) { in.tensor(t, begin, n); });
 }
 
 } // namespace moshi

@@ -20,6 +20,7 @@ struct KvRingShape {
     ggml_type type;
     moshi_window window;
     bool flash; // fused attention where the device has it
+    bool exact = false; // no more slots than needed; else multiples of kStep, which GPUs' kernels want
 };
 
 class KvRing {
@@ -33,7 +34,7 @@ public:
     const KvRingShape & shape() const { return shape_; }
     int slots() const { return slots_; }
 
-    // Slots to attend when `n` positions from `first` on have been written: a multiple of kStep, so that a session
+    // Slots to attend when `n` positions from `first` on have been written: a multiple of kStep or all, so that a session
     // needs few different graphs and attention costs what is filled, not what was reserved.
     int attended(int64_t first, int n) const;
 
@@ -41,7 +42,8 @@ public:
     // reference would have pushed them. mask: f16 [n][n_kv], 0 or -inf.
     void fill_inputs(int64_t first, int n, int push, int n_kv, int32_t * positions, int32_t * slots, ggml_fp16_t * mask) const;
 
-    // What `positions` positions have left in the ring, for snapshots.
+    // What `positions` positions have left in the ring, for snapshots: in their order, so that rings of other devices,
+    // with other numbers of slots, can take it.
     size_t filled_bytes(int64_t positions) const;
     void save(BlobWriter & out, int64_t positions) const;
     void restore(BlobReader & in, int64_t positions);
@@ -49,7 +51,8 @@ public:
     static constexpr int kStep = 256;
 
 private:
-    size_t filled_rows(int64_t positions) const;
+    int64_t kept(int64_t positions) const;
+    template <typename Visit> void for_each_run(int64_t positions, Visit visit) const; // visit(tensor, begin, bytes)
     int64_t oldest_visible(int64_t query, int64_t push_end) const;
 
     KvRingShape shape_;

@@ -7,7 +7,7 @@ namespace moshi {
 namespace {
 
 constexpr char kMagic[8] = {'M', 'O', 'S', 'H', 'I', 'S', 'N', 'P'};
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 
 struct Header {
     char magic[8];
