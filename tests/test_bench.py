@@ -101,6 +101,19 @@ def test_the_codec_decodes_in_half_precision_and_encodes_in_single(loaded: pymos
     assert 0.5 < found.decode / wide.decode < 0.6
 
 
+def test_of_the_encoder_only_long_rows_stay_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pymoshi.load("demo", device="cpu", threads=1) as model:
+        path, found = model.files.mimi, {}
+        for machine in ("x86_64", "arm64"):
+            monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+            found[machine] = traffic(model, kv_type="f16").encode
+    assert path is not None
+    with _native.GgufFile(path) as file:
+        long = file.tensors["mimi.encoder.model.12.conv.conv.weight"]  # the only one with rows of more than 1024
+    assert (long.type, long.n_bytes) == ("f16", 2 * 256 * 16 * 128)
+    assert found["x86_64"] == found["arm64"] - long.n_bytes
+
+
 def _lm_bytes() -> int:
     config, _ = SYNTHETIC["tiny"]
     assert config is not None

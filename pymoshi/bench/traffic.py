@@ -1,8 +1,9 @@
 """What one frame of a loaded model must read from memory at least, counted from the tensors of its files."""
 
+import platform
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -17,6 +18,7 @@ _HASHED_LEAVES: Final = (
     "self_attn.in_projs.0.weight", "self_attn.out_projs.0.weight", "layer_scale_1.scale", "layer_scale_2.scale",
 )  # fmt: skip
 _MOST_CODEC_LAYERS: Final = 64
+_SHORT_ROW: Final = 1024  # as in vendor/moshi.cpp/src/nn/weights.cpp
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ def traffic(model: Model, *, kv_type: str, depformer_steps: int | None = None) -
     if info.has_mimi and model.files.mimi is not None:
         codebooks = codebooks_of(model)
         with GgufFile(model.files.mimi) as file:
+            halves = _halves(file) if info.device == "cpu" else frozenset()
             for tensor in file.tensors.values():
-                stage, n_bytes = _codec_bytes(tensor, codebooks, keeps_f16=info.device == "cpu")
+                stage, n_bytes = _codec_bytes(tensor, codebooks, halves)
                 codec[stage] += n_bytes
     kv = 2 * info.n_layers * row_size(kv_type, info.dim) if info.has_lm else 0
     return Traffic(codec["encode"], lm, codec["decode"], kv)
@@ -68,17 +71,34 @@ def _schedule(file: GgufFile, model: Model) -> list[int]:
     return (model.files.config or {}).get(key) or list(range(model.info.dep_q))
 
 
-def _codec_bytes(tensor: GgufTensor, codebooks: int, keeps_f16: bool) -> tuple[str, int]:
-    """The stage that reads a tensor of the codec, and how much of it: in f32, but for a CPU's decoder."""
-    name = _HASHED.get(tensor.name, tensor.name).removeprefix(MIMI_PREFIX)
+def _codec_name(tensor: GgufTensor) -> str:
+    return _HASHED.get(tensor.name, tensor.name).removeprefix(MIMI_PREFIX)
+
+
+def _halves(file: GgufFile) -> frozenset[str]:
+    """Tensors of the codec that a CPU computes with as they are stored, not widened to f32.
+
+    All of the decoder; of the encoder, long rows that few columns meet (`Halves` in vendor/moshi.cpp/src/nn/weights.h).
+    """
+    names = {_codec_name(tensor): tensor for tensor in file.tensors.values()}
+    layers = [int(found[1]) for name in names if (found := re.match(r"encoder\.model\.(\d+)\.", name))]
+    few = ("encoder_transformer.", "downsample.", *(f"encoder.model.{max(layers) - n}." for n in (0, 2)))
+    keeps = platform.machine().lower() in ("x86_64", "amd64")
+    return frozenset(
+        name
+        for name, tensor in names.items()
+        if name.startswith("decoder") or (keeps and name.startswith(few) and prod(tensor.shape[1:]) > _SHORT_ROW)
+    )
+
+
+def _codec_bytes(tensor: GgufTensor, codebooks: int, halves: Collection[str]) -> tuple[str, int]:
+    """The stage that reads a tensor of the codec, and how much of it. halves: those that are not widened to f32."""
+    name = _codec_name(tensor)
     if match := re.fullmatch(r"quantizer\.rvq_(first|rest)\.vq\.layers\.(\d+)\._codebook\.embedding", name):
         level = int(match[2]) + (match[1] == "rest")
         return "encode", tensor.n_bytes if level < codebooks else 0  # decoding takes a row of each, next to nothing
-    whole = 4 * prod(tensor.shape)
     encodes = name.startswith(("encoder", "downsample")) or name.endswith("input_proj.weight")
-    if encodes:
-        return "encode", whole
-    return "decode", tensor.n_bytes if keeps_f16 and name.startswith("decoder") else whole
+    return "encode" if encodes else "decode", tensor.n_bytes if name in halves else 4 * prod(tensor.shape)
 
 
 _HASHED: Final = {

@@ -16,9 +16,9 @@ constexpr int kMaxFramesPerCall = 64;
 // Room for the nodes of either graph: a full-size one takes about 700, and ggml aborts where there are too few.
 size_t max_nodes(const MimiConfig & c) { return 1024 + 128 * size_t(c.n_layers) + 16 * size_t(c.n_codebooks) + 64 * c.ratios.size(); }
 
-std::unique_ptr<KvRing> new_ring(ggml_context * state, const MimiConfig & c, int max_push, moshi_window window) {
+std::unique_ptr<KvRing> new_ring(ggml_context * state, const MimiConfig & c, int max_push, moshi_window window, bool exact) {
     return std::make_unique<KvRing>(
-        state, KvRingShape{c.n_layers, c.n_heads, c.dimension / c.n_heads, c.context, max_push, GGML_TYPE_F32, window, true});
+        state, KvRingShape{c.n_layers, c.n_heads, c.dimension / c.n_heads, c.context, max_push, GGML_TYPE_F32, window, true, exact});
 }
 
 } // namespace
@@ -28,12 +28,13 @@ std::unique_ptr<MimiModel> load_mimi(std::shared_ptr<GgufFile> file, const Compu
     const MimiConfig c = model->config = read_mimi_config(file->metadata());
     WeightLoader loader(file, compute, repack);
     model->encoder = load_seanet_encoder(loader, c);
+    loader.set_halves(Halves::Split);
     model->encoder_transformer = load_mimi_transformer(loader, "mimi.encoder_transformer", c);
-    loader.keep_f16(true);
+    model->downsample = load_conv(loader, "mimi.downsample.conv.conv.conv", c.dimension, c.dimension, 2 * c.stride, c.stride, false);
+    loader.set_halves(Halves::Rounded);
     model->decoder = load_seanet_decoder(loader, c);
     model->decoder_transformer = load_mimi_transformer(loader, "mimi.decoder_transformer", c);
-    loader.keep_f16(false);
-    model->downsample = load_conv(loader, "mimi.downsample.conv.conv.conv", c.dimension, c.dimension, 2 * c.stride, c.stride, false);
+    loader.set_halves(Halves::Widened);
     model->upsample = load_upsample(loader, "mimi.upsample.convtr.convtr.convtr", c.dimension, c.stride);
     model->quantizer = load_quantizer(loader, c);
     model->weights = loader.finish(progress);
@@ -61,8 +62,8 @@ MimiStream::MimiStream(const MimiModel & model, Compute & compute, const moshi_m
     decoder_history_ = decoder_history(state_ctx_.get(), model.decoder);
     downsample_history_ = ggml_new_tensor_2d(state_ctx_.get(), GGML_TYPE_F32, c.dimension, model.downsample.history());
     upsample_history_ = ggml_new_tensor_2d(state_ctx_.get(), GGML_TYPE_F32, c.dimension, 1);
-    encoder_ring_ = new_ring(state_ctx_.get(), c, T, params.window);
-    decoder_ring_ = new_ring(state_ctx_.get(), c, T, params.window);
+    encoder_ring_ = new_ring(state_ctx_.get(), c, T, params.window, compute.is_cpu());
+    decoder_ring_ = new_ring(state_ctx_.get(), c, T, params.window, compute.is_cpu());
     state_ = allocate_state(state_ctx_.get(), compute, "the codec's state");
 
     output_ctx_ = new_context(2);

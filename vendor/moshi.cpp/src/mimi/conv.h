@@ -9,6 +9,8 @@ struct Conv {
     ggml_tensor * weight = nullptr; // [kernel * c_in, c_out], tap-major: a window of columns is one row of the product
     ggml_tensor * bias = nullptr;   // [c_out] or nullptr
     int c_in, c_out, kernel, stride;
+    Halves halves;
+    bool by_tap; // few terms: weight is [c_out, kernel * c_in], for a sum of outer products
 
     int history() const { return kernel - stride; } // columns kept between calls
 };

@@ -1,5 +1,7 @@
 #include "mimi/seanet.h"
 
+#include "nn/ops.h"
+
 namespace moshi {
 
 namespace {
@@ -26,12 +28,18 @@ using Elu = ggml_tensor * (*) (const Graph & graph, ggml_tensor * x);
 
 ggml_tensor * exact_elu(const Graph & graph, ggml_tensor * x) { return ggml_elu(graph.ctx(), x); }
 
-// A CPU computes ggml's ELU one number at a time by expm1f, a seventh of the codec's time; its expm1 is expf(x) - 1, off by
-// 1e-7 at most. That cannot be heard, but it can tip a code, so the encoder stays with the former.
+#if defined(MOSHI_VECTOR_MATH)
+constexpr bool kVectorMath = true;
+#else
+constexpr bool kVectorMath = false;
+#endif
+
+// Without vector math (cmake/vector_math.cmake) a CPU computes ggml's ELU one number at a time by expm1f, a seventh of the codec's time; its
+// expm1 is expf(x) - 1, off by 1e-7 at most. That cannot be heard, but it can tip a code, so the encoder stays with the former.
 ggml_tensor * quick_elu(const Graph & graph, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
-    if (!graph.compute().is_cpu()) {
-        return ggml_elu(ctx, x); // one kernel there
+    if (kVectorMath || !graph.compute().is_cpu()) {
+        return ggml_elu(ctx, x);
     }
     ggml_tensor * positive = ggml_relu(ctx, x);
     return ggml_add_inplace(ctx, ggml_expm1_inplace(ctx, ggml_sub(ctx, x, positive)), positive);
@@ -47,18 +55,21 @@ ggml_tensor * residual(Graph & graph, const ResidualBlock & w, SeanetHistory & h
 
 SeanetEncoder load_seanet_encoder(WeightLoader & loader, const MimiConfig & c) {
     SeanetEncoder w;
-    int index = 0, channels = c.n_filters;
+    int index = 0, channels = c.n_filters, columns = c.frame_size;
     const auto name = [&] { return "mimi.encoder.model." + std::to_string(index); };
     w.first = load(loader, name(), 1, channels, c.kernel);
     for (auto ratio = c.ratios.rbegin(); ratio != c.ratios.rend(); ++ratio) { // the encoder mirrors the decoder
         index += 1;
         w.blocks.push_back(load_block(loader, name(), channels, c));
         index += 2; // an ELU stands between
+        columns /= *ratio;
+        loader.set_halves(columns <= kFewColumns ? Halves::Split : Halves::Widened);
         w.downsamples.push_back(load(loader, name(), channels, 2 * channels, 2 * *ratio, *ratio));
         channels *= 2;
     }
     index += 2;
     w.last = load(loader, name(), channels, c.dimension, c.last_kernel);
+    loader.set_halves(Halves::Widened);
     return w;
 }
 

@@ -9,7 +9,7 @@ constexpr float kLayerNormEps = 1e-5f;
 }
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & c) {
-    MimiTransformer w{{}, c.n_heads, load_rope(loader, c.dimension / c.n_heads, c.max_period)};
+    MimiTransformer w{{}, c.n_heads, load_rope(loader, c.dimension / c.n_heads, c.max_period), loader.halves()};
     const int64_t D = c.dimension;
     for (int l = 0; l < c.n_layers; ++l) {
         const std::string p = name + ".transformer.layers." + std::to_string(l) + ".";
@@ -42,7 +42,8 @@ ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, const R
         y = attend(graph, remember(graph, y, layer.in_proj, ring, static_cast<int>(l)), layer.out_proj, ring, static_cast<int>(l));
         x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale1));
         y = layer_norm(ctx, x, layer.norm2, layer.norm2_bias, kLayerNormEps);
-        y = ggml_mul_mat(ctx, layer.linear2, ggml_gelu_erf(ctx, ggml_mul_mat(ctx, layer.linear1, y))); // exact GELU, not tanh
+        y = ggml_gelu_erf(ctx, product(graph, layer.linear1, y, w.halves)); // exact GELU, not tanh
+        y = product(graph, layer.linear2, y, w.halves);
         x = ggml_add(ctx, x, ggml_mul(ctx, y, layer.scale2));
     }
     return x;

@@ -17,6 +17,7 @@ struct MimiTransformer {
     std::vector<MimiLayer> layers;
     int n_heads;
     RopeTable rope;
+    Halves halves;
 };
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & config);

@@ -12,6 +12,55 @@ ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain
     return ggml_add(ctx, ggml_mul(ctx, ggml_norm(ctx, x, eps), gain), bias);
 }
 
+namespace {
+
+constexpr size_t kShortRow = 4096; // bytes
+
+// The product with its operands' roles exchanged, [T, n_out]: ggml then reads w once, row after row. The other way round it
+// reads four rows at a time, of which short ones end before the processor has begun to fetch ahead.
+ggml_tensor * exchanged(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    return ggml_mul_mat(ctx, w->type == x->type ? x : ggml_cast(ctx, x, w->type), w);
+}
+
+// A few rows as columns. Concatenated because ggml_cont would copy number by number.
+ggml_tensor * transposed(ggml_context * ctx, ggml_tensor * x) {
+    ggml_tensor * out = nullptr;
+    for (int64_t i = 0; i < x->ne[0]; ++i) {
+        ggml_tensor * column = ggml_transpose(ctx, ggml_view_2d(ctx, x, 1, x->ne[1], x->nb[1], i * x->nb[0]));
+        out = out ? ggml_concat(ctx, out, column, 1) : column;
+    }
+    return x->ne[0] == 1 ? ggml_cont(ctx, out) : out;
+}
+
+ggml_tensor * split_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    const int64_t T = x->ne[1];
+    ggml_tensor * high = ggml_cast(ctx, ggml_cast(ctx, x, GGML_TYPE_F16), GGML_TYPE_F32);
+    ggml_tensor * both = ggml_concat(ctx, high, ggml_sub(ctx, x, high), 1);
+    if (T > kFewColumns) {
+        ggml_tensor * y = ggml_mul_mat(ctx, w, both);                       // [n_out, 2T]
+        const auto half = [&](int64_t i) { return ggml_view_2d(ctx, y, y->ne[0], T, y->nb[1], i * T * y->nb[1]); };
+        return ggml_add(ctx, half(0), half(1));
+    }
+    ggml_tensor * y = exchanged(ctx, w, both);                              // [2T, n_out]
+    const auto half = [&](int64_t i) { return ggml_view_2d(ctx, y, T, y->ne[1], y->nb[1], i * T * y->nb[0]); };
+    return transposed(ctx, ggml_add(ctx, half(0), half(1)));
+}
+
+} // namespace
+
+ggml_tensor * product(const Graph & graph, ggml_tensor * w, ggml_tensor * x, Halves halves) {
+    ggml_context * ctx = graph.ctx();
+    if (halves == Halves::Split && w->type == GGML_TYPE_F16) {
+        return split_product(ctx, w, x);
+    }
+    const bool plain = w->type == GGML_TYPE_F32 || w->type == GGML_TYPE_F16;
+    const bool few = x->ne[1] > 1 && x->ne[1] <= kFewColumns;
+    if (graph.compute().is_cpu() && plain && few && w->nb[1] <= kShortRow) {
+        return transposed(ctx, exchanged(ctx, w, x));
+    }
+    return ggml_mul_mat(ctx, w, x);
+}
+
 RopeTable load_rope(WeightLoader & loader, int64_t head_dim, float max_period) {
     const auto table = [&](bool reciprocal) {
         return loader.made({head_dim / 2}, [head_dim, max_period, reciprocal](float * out) {
@@ -76,7 +125,7 @@ ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor *
 ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, const RingAttention & a, int layer) {
     ggml_context * ctx = graph.ctx();
     const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / a.n_heads;
-    ggml_tensor * qkv = ggml_mul_mat(ctx, in_proj, x);                      // [3 dim, T]
+    ggml_tensor * qkv = product(graph, in_proj, x);                         // [3 dim, T]
     const auto part = [&](int i) {
         return ggml_view_3d(ctx, qkv, head_dim, a.n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
     };
@@ -102,7 +151,7 @@ ggml_tensor * attend(Graph & graph, ggml_tensor * q, ggml_tensor * out_proj, con
     if (!out || !graph.compute().supports(out)) {
         out = plain_attention(ctx, q, keys, values, a.mask, scale);
     }
-    return ggml_mul_mat(ctx, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T));
+    return product(graph, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T));
 }
 
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out) {

@@ -10,6 +10,12 @@ namespace moshi {
 ggml_tensor * rms_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, float eps);
 ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain, ggml_tensor * bias, float eps);
 
+constexpr int kFewColumns = 4; // up to so many a product takes the time of reading its matrix; with more it is arithmetic
+
+// w x, [n_out, T]: ggml_mul_mat in the form that is fastest for so many columns. Where w is in f16 ggml rounds x to f16, too;
+// with Halves::Split x goes in as the f16 nearest to it and, in columns of their own, what that leaves: 22 bits of it take part.
+ggml_tensor * product(const Graph & graph, ggml_tensor * w, ggml_tensor * x, Halves halves = Halves::Rounded);
+
 // Rotary embedding of interleaved pairs (MODELS.md 6.2). The period of each pair comes from a table: ggml's own way to
 // it, a running product, is off by one more rounding per pair, which positions in the thousands magnify.
 // Views that ggml_get_rows takes its ids from start at multiples of this many i32: Vulkan binds them as buffers of their

@@ -2,6 +2,7 @@
 
 #include "api/error.h"
 #include "api/log.h"
+#include "backend/pages.h"
 #include "backend/products.h"
 
 #include <algorithm>
@@ -66,6 +67,19 @@ WeightLoader::WeightLoader(std::shared_ptr<GgufFile> file, const Compute & compu
 
 WeightLoader::~WeightLoader() = default;
 
+void WeightLoader::set_halves(Halves halves) {
+#if !defined(__x86_64__) && !defined(_M_X64)
+    halves = halves == Halves::Split ? Halves::Widened : halves; // ggml's sums may be in f16 elsewhere
+#endif
+    halves_ = compute_.is_cpu() ? halves : Halves::Widened;
+}
+
+ggml_type WeightLoader::product_type(const TensorInfo & info, int64_t n_in) const {
+    constexpr int64_t kShortRow = 1024; // of these, converting takes longer than reading twice the bytes
+    const bool keep = halves_ == Halves::Rounded || (halves_ == Halves::Split && n_in > kShortRow);
+    return keep && info.type == GGML_TYPE_F16 ? info.type : GGML_TYPE_F32;
+}
+
 const TensorInfo & WeightLoader::checked(const std::string & name, const std::vector<int64_t> & shape) const {
     const TensorInfo & t = file_->require(name);
     std::array<int64_t, 4> expected = {1, 1, 1, 1};
@@ -114,7 +128,7 @@ ggml_tensor * WeightLoader::made(ggml_type type, std::vector<int64_t> ne, std::f
 }
 
 ggml_tensor * WeightLoader::stored(const TensorInfo & info, const uint8_t * data, int64_t n_rows, int64_t dim, bool product) {
-    if (product && widen_ && (info.type == GGML_TYPE_F16 || info.type == GGML_TYPE_BF16) && product_type(info) == GGML_TYPE_F32) {
+    if (product && widen_ && (info.type == GGML_TYPE_F16 || info.type == GGML_TYPE_BF16) && product_type(info, dim) == GGML_TYPE_F32) {
         TensorInfo part = info;
         part.ne = {dim, n_rows, 1, 1};
         part.n_bytes = ggml_row_size(info.type, dim) * static_cast<size_t>(n_rows);
@@ -249,6 +263,7 @@ Weights WeightLoader::finish(const Progress & progress) {
     if (const MappedFile * mapping = file_->mapping()) {
         mapping->release(mapping->data(), mapping->size()); // the system maps several pages for each that was read
     }
+    return_freed_memory();
     for (ContextPtr * ctx : {&mapped_, &device_, &repacked_}) {
         out.contexts.push_back(std::move(*ctx));
     }

@@ -18,6 +18,13 @@ struct Weights {
     ggml_type main_type = GGML_TYPE_F32; // of most bytes
 };
 
+// Matrices of small models that are stored in f16, on a CPU. There ggml rounds the activations to f16, too.
+enum class Halves {
+    Widened, // to f32: exact
+    Rounded, // as they are: half the bytes. For what is heard, not for what decides
+    Split,   // as they are where rows are long, for product() of nn/ops.h: as good as exact
+};
+
 using Progress = std::function<bool(float)>; // false: stop
 
 class WeightLoader {
@@ -39,12 +46,13 @@ public:
         return made(GGML_TYPE_F32, std::move(ne), std::move(fill));
     }
 
-    // From here on matrices that are stored in f16 are computed with in f16 on a CPU: half the bytes, but ggml rounds the
-    // activations to f16, too. For what is heard, not for what decides.
-    void keep_f16(bool keep) { keep_f16_ = keep && compute_.is_cpu(); }
-    // In which type a matrix that is made from a stored tensor is to be.
-    ggml_type product_type(const TensorInfo & info) const { return keep_f16_ && info.type == GGML_TYPE_F16 ? info.type : GGML_TYPE_F32; }
+    // How matrices that are stored in f16 are computed with from here on.
+    void set_halves(Halves halves);
+    Halves halves() const { return halves_; }
+    // In which type a matrix with rows of `n_in` that is made from a stored tensor is to be.
+    ggml_type product_type(const TensorInfo & info, int64_t n_in) const;
 
+    bool is_cpu() const { return compute_.is_cpu(); }
     bool has(const std::string & name) const { return file_->find(name) != nullptr; }
     const GgufFile & file() const { return *file_; }
     // The stored tensor, its shape checked ([slowest, ..., fastest]).
@@ -69,7 +77,7 @@ private:
     std::shared_ptr<GgufFile> file_;
     const Compute & compute_;
     bool widen_ = false; // 16-bit matrices become f32
-    bool keep_f16_ = false;
+    Halves halves_ = Halves::Widened;
     ggml_backend_buffer_type_t repack_type_ = nullptr;
     BufferPtr repack_probe_;
     ContextPtr mapped_, device_, repacked_;
