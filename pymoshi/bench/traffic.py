@@ -18,7 +18,7 @@ _HASHED_LEAVES: Final = (
     "self_attn.in_projs.0.weight", "self_attn.out_projs.0.weight", "layer_scale_1.scale", "layer_scale_2.scale",
 )  # fmt: skip
 _MOST_CODEC_LAYERS: Final = 64
-_SHORT_ROW: Final = 1024  # as in vendor/moshi.cpp/src/nn/weights.cpp
+_SHORT_ROW: Final = 1024  # kShortRow in vendor/moshi.cpp/src/nn/weights.h, in f32
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ constexpr bool kVectorMath = true;
 constexpr bool kVectorMath = false;
 #endif
 
-// Without vector math (cmake/vector_math.cmake) a CPU computes ggml's ELU one number at a time by expm1f, a seventh of the codec's time; its
-// expm1 is expf(x) - 1, off by 1e-7 at most. That cannot be heard, but it can tip a code, so the encoder stays with the former.
+// Without vector math (cmake/vector_math.cmake) a CPU computes ggml's ELU one number at a time by expm1f, a seventh of the
+// codec's time; its expm1 is expf(x) - 1, off by 1e-7 at most. That cannot be heard, but it can tip a code, so the encoder
+// stays with the former.
 ggml_tensor * quick_elu(const Graph & graph, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
     if (kVectorMath || !graph.compute().is_cpu()) {

@@ -34,8 +34,9 @@ MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string &
     return w;
 }
 
-ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, const RingAttention & ring, ggml_tensor * x) {
+ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, RingAttention ring, ggml_tensor * x) {
     ggml_context * ctx = graph.ctx();
+    ring.halves = w.halves;
     for (size_t l = 0; l < w.layers.size(); ++l) {
         const MimiLayer & layer = w.layers[l];
         ggml_tensor * y = layer_norm(ctx, x, layer.norm1, layer.norm1_bias, kLayerNormEps);

@@ -22,6 +22,6 @@ struct MimiTransformer {
 
 MimiTransformer load_mimi_transformer(WeightLoader & loader, const std::string & name, const MimiConfig & config);
 
-ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, const RingAttention & ring, ggml_tensor * x);
+ggml_tensor * mimi_transformer(Graph & graph, const MimiTransformer & w, RingAttention ring, ggml_tensor * x);
 
 } // namespace moshi

@@ -14,36 +14,29 @@ ggml_tensor * layer_norm(ggml_context * ctx, ggml_tensor * x, ggml_tensor * gain
 
 namespace {
 
-constexpr size_t kShortRow = 4096; // bytes
-
 // The product with its operands' roles exchanged, [T, n_out]: ggml then reads w once, row after row. The other way round it
 // reads four rows at a time, of which short ones end before the processor has begun to fetch ahead.
 ggml_tensor * exchanged(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
     return ggml_mul_mat(ctx, w->type == x->type ? x : ggml_cast(ctx, x, w->type), w);
 }
 
-// A few rows as columns. Concatenated because ggml_cont would copy number by number.
+// Rows, at least two, as columns. Concatenated because ggml_cont would copy number by number.
 ggml_tensor * transposed(ggml_context * ctx, ggml_tensor * x) {
-    ggml_tensor * out = nullptr;
-    for (int64_t i = 0; i < x->ne[0]; ++i) {
-        ggml_tensor * column = ggml_transpose(ctx, ggml_view_2d(ctx, x, 1, x->ne[1], x->nb[1], i * x->nb[0]));
-        out = out ? ggml_concat(ctx, out, column, 1) : column;
+    const auto column = [&](int64_t i) { return ggml_transpose(ctx, ggml_view_2d(ctx, x, 1, x->ne[1], x->nb[1], i * x->nb[0])); };
+    ggml_tensor * out = column(0);
+    for (int64_t i = 1; i < x->ne[0]; ++i) {
+        out = ggml_concat(ctx, out, column(i), 1);
     }
-    return x->ne[0] == 1 ? ggml_cont(ctx, out) : out;
+    return out;
 }
 
 ggml_tensor * split_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
     const int64_t T = x->ne[1];
     ggml_tensor * high = ggml_cast(ctx, ggml_cast(ctx, x, GGML_TYPE_F16), GGML_TYPE_F32);
     ggml_tensor * both = ggml_concat(ctx, high, ggml_sub(ctx, x, high), 1);
-    if (T > kFewColumns) {
-        ggml_tensor * y = ggml_mul_mat(ctx, w, both);                       // [n_out, 2T]
-        const auto half = [&](int64_t i) { return ggml_view_2d(ctx, y, y->ne[0], T, y->nb[1], i * T * y->nb[1]); };
-        return ggml_add(ctx, half(0), half(1));
-    }
-    ggml_tensor * y = exchanged(ctx, w, both);                              // [2T, n_out]
-    const auto half = [&](int64_t i) { return ggml_view_2d(ctx, y, T, y->ne[1], y->nb[1], i * T * y->nb[0]); };
-    return transposed(ctx, ggml_add(ctx, half(0), half(1)));
+    ggml_tensor * y = T > kFewColumns ? ggml_mul_mat(ctx, w, both) : transposed(ctx, exchanged(ctx, w, both)); // [n_out, 2T]
+    const auto half = [&](int64_t i) { return ggml_view_2d(ctx, y, y->ne[0], T, y->nb[1], i * T * y->nb[1]); };
+    return ggml_add(ctx, half(0), half(1));
 }
 
 } // namespace
@@ -125,7 +118,7 @@ ggml_tensor * plain_attention(ggml_context * ctx, ggml_tensor * q, ggml_tensor *
 ggml_tensor * remember(Graph & graph, ggml_tensor * x, ggml_tensor * in_proj, const RingAttention & a, int layer) {
     ggml_context * ctx = graph.ctx();
     const int64_t dim = x->ne[0], T = x->ne[1], head_dim = dim / a.n_heads;
-    ggml_tensor * qkv = product(graph, in_proj, x);                         // [3 dim, T]
+    ggml_tensor * qkv = product(graph, in_proj, x, a.halves);               // [3 dim, T]
     const auto part = [&](int i) {
         return ggml_view_3d(ctx, qkv, head_dim, a.n_heads, T, head_dim * sizeof(float), qkv->nb[1], i * dim * sizeof(float));
     };
@@ -151,7 +144,7 @@ ggml_tensor * attend(Graph & graph, ggml_tensor * q, ggml_tensor * out_proj, con
     if (!out || !graph.compute().supports(out)) {
         out = plain_attention(ctx, q, keys, values, a.mask, scale);
     }
-    return product(graph, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T));
+    return product(graph, out_proj, ggml_reshape_2d(ctx, out, head_dim * a.n_heads, T), a.halves);
 }
 
 ggml_tensor * gated_mlp(ggml_context * ctx, ggml_tensor * x, ggml_tensor * linear_in, ggml_tensor * linear_out) {

@@ -14,7 +14,7 @@ constexpr int kFewColumns = 4; // up to so many a product takes the time of read
 
 // w x, [n_out, T]: ggml_mul_mat in the form that is fastest for so many columns. Where w is in f16 ggml rounds x to f16, too;
 // with Halves::Split x goes in as the f16 nearest to it and, in columns of their own, what that leaves: 22 bits of it take part.
-ggml_tensor * product(const Graph & graph, ggml_tensor * w, ggml_tensor * x, Halves halves = Halves::Rounded);
+ggml_tensor * product(const Graph & graph, ggml_tensor * w, ggml_tensor * x, Halves halves);
 
 // Rotary embedding of interleaved pairs (MODELS.md 6.2). The period of each pair comes from a table: ggml's own way to
 // it, a running product, is off by one more rounding per pair, which positions in the thousands magnify.
@@ -40,6 +40,7 @@ struct RingAttention {
     Rope rope;
     ggml_tensor * slots; // i32 [T]
     ggml_tensor * mask;  // f16 [n_kv, T]
+    Halves halves = Halves::Rounded; // of the projections
 };
 
 // Projects x [dim, T], writes keys (rotated) and values to the ring, returns the queries [head_dim, n_heads, T].

@@ -75,8 +75,8 @@ void WeightLoader::set_halves(Halves halves) {
 }
 
 ggml_type WeightLoader::product_type(const TensorInfo & info, int64_t n_in) const {
-    constexpr int64_t kShortRow = 1024; // of these, converting takes longer than reading twice the bytes
-    const bool keep = halves_ == Halves::Rounded || (halves_ == Halves::Split && n_in > kShortRow);
+    const bool is_long = static_cast<size_t>(n_in) * sizeof(float) > kShortRow; // else converting it takes longer than reading f32
+    const bool keep = halves_ == Halves::Rounded || (halves_ == Halves::Split && is_long);
     return keep && info.type == GGML_TYPE_F16 ? info.type : GGML_TYPE_F32;
 }
 

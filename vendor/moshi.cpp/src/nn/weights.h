@@ -25,6 +25,8 @@ enum class Halves {
     Split,   // as they are where rows are long, for product() of nn/ops.h: as good as exact
 };
 
+constexpr size_t kShortRow = 4096; // bytes: up to here rows of a matrix are best read one by one, in f32
+
 using Progress = std::function<bool(float)>; // false: stop
 
 class WeightLoader {
