@@ -35,7 +35,8 @@ class InBackground:
     def __init__(self, keeper: Keeper, name: str) -> None:
         self._keeper = keeper
         self._name = name
-        self._waiting: queue.Queue[FrameRecord | None] = queue.Queue(_MOST_WAITING)
+        # The one kind of queue whose locks no Ctrl-C can leave behind.
+        self._waiting: queue.SimpleQueue[FrameRecord | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._told = False
         self._closed = False
@@ -45,10 +46,9 @@ class InBackground:
     def add(self, record: "FrameRecord") -> None:
         """The next frame; does not wait. Raises what the keeper raised, PymoshiError if it is a minute behind."""
         self._tell_of_failure()
-        try:
-            self._waiting.put_nowait(record)
-        except queue.Full:
-            raise PymoshiError(f"The {self._name} is a minute behind: the disk is too slow.") from None
+        if self._waiting.qsize() >= _MOST_WAITING:
+            raise PymoshiError(f"The {self._name} is a minute behind: the disk is too slow.")
+        self._waiting.put(record)
 
     def close(self) -> None:
         """Waits until all is written, and closes the keeper; closing twice is allowed. Raises what it raises."""

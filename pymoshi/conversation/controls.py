@@ -1,6 +1,5 @@
 """What is asked of a running conversation, from any thread; the loop looks here before each frame."""
 
-import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -21,33 +20,30 @@ class _Line:
 
 
 class Controls:
-    """The requests. Writers are any threads, the reader is the loop."""
+    """The requests. Writers are any threads and signal handlers, hence no locks; the reader is the loop."""
 
     def __init__(self, *, muted: bool = False, volume: float = 1.0) -> None:
         self.muted = muted
         self.volume = volume
-        self._stop = threading.Event()
-        self._interrupt = threading.Event()
+        self.stopping = False
+        """Whether `stop` was called."""
+        self._interrupted = False
         self._lines: deque[_Line] = deque()
 
     def stop(self) -> None:
         """The loop ends after the frame that it is at."""
-        self._stop.set()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
+        self.stopping = True
 
     def interrupt(self) -> None:
         """The model falls silent; what it was to say is forgotten."""
         self._lines.clear()
-        self._interrupt.set()
+        self._interrupted = True
 
     def taken_interrupt(self) -> bool:
         """Whether somebody interrupted since this was asked last."""
-        if not self._interrupt.is_set():
+        if not self._interrupted:
             return False
-        self._interrupt.clear()
+        self._interrupted = False
         return True
 
     def say(self, tokens: list[int], *, waits: bool) -> None:

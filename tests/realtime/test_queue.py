@@ -1,6 +1,10 @@
 """Events wait for a slow consumer without growing, and words wait longest."""
 
+import gc
+import sys
 import threading
+from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
@@ -90,3 +94,57 @@ def test_the_end_is_told_after_everything_else(lossless: bool) -> None:
     assert drained(queue) == [TextPiece(0.0, "last")]
     assert queue.exhausted
     assert queue.get(5.0) is None
+
+
+def interrupted(action: Callable[[], object], at: int) -> bool:
+    """Strikes Ctrl-C before the `at`-th instruction that `action` executes. Returns whether it has so many."""
+    left = at
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    gc.disable()  # what it calls is not the listener's, and swallows exceptions
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+        gc.enable()
+    return False
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_listener_that_is_interrupted_anywhere_does_not_hold_the_conversation_up(lossless: bool) -> None:
+    for at in range(1, 10_000):
+        queue = EventQueue(lossless=lossless)
+
+        def listen(queue: EventQueue = queue) -> None:
+            queue.get(0.001)
+            queue.put(TextPiece(0.0, "a"))
+            queue.get(5.0)
+            assert not queue.exhausted
+
+        def tell(queue: EventQueue = queue) -> None:
+            for k in range(2 * MOST_FRAMES):
+                queue.put(FrameDone(k, RECORD))
+            queue.end()
+
+        struck = interrupted(listen, at)
+        queue.release()
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        teller.join(10.0)
+        assert not teller.is_alive(), f"interrupted at instruction {at}"
+        if not struck:
+            assert at > 100, "nothing was interrupted"
+            return
+    pytest.fail("the listener never came to its end")
