@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def interrupted(action: Callable[[], object], at: int) -> bool:
     """Strikes Ctrl-C before the `at`-th instruction that `action` executes. Returns whether it has so many."""
     left = at
 
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
         frame.f_trace_opcodes = True
         if event == "opcode":
