@@ -86,6 +86,15 @@ def personaplex_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def voiced_folder(personaplex_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny PersonaPlex with a voice beside it, NATF2. Not to be written to."""
+    folder = shutil.copytree(personaplex_folder, tmp_path_factory.mktemp("voiced") / "tiny-plex")
+    (folder / "voices").mkdir()
+    shutil.copy(FIXTURES / "personaplex" / "voice.pt", folder / "voices" / "NATF2.pt")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def plex(personaplex_folder: Path, device: str) -> Iterator[pymoshi.Model]:
     """The tiny PersonaPlex, loaded."""
     with pymoshi.load(personaplex_folder, device=device, threads=1) as loaded:

@@ -128,14 +128,8 @@ def test_without_options_it_is_a_teacher_and_says_which_voice_is_missing(talk: R
     assert prompts_kept(run_pymoshi) == [find_persona("teacher").prompt]
 
 
-def test_default_voice_is_taken_where_it_is(
-    talk: Run, run_pymoshi: Run, personaplex_folder: Path, fixtures: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "plex"
-    shutil.copytree(personaplex_folder, folder)
-    (folder / "voices").mkdir()
-    shutil.copy(fixtures / "personaplex" / "voice.pt", folder / "voices" / "NATF2.pt")
-    done = talk("--prompt", PROMPT, model=folder)
+def test_default_voice_is_taken_where_it_is(talk: Run, run_pymoshi: Run, voiced_folder: Path) -> None:
+    done = talk("--prompt", PROMPT, model=voiced_folder)
     assert "NATF2" not in done.stderr
     assert json.loads(run_pymoshi("cache", "list", "--json").stdout)[0]["voice"] == "NATF2"
 

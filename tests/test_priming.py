@@ -119,15 +119,9 @@ def test_tags_and_blanks_around_a_prompt_change_nothing(prompt: str, plex: Model
         np.testing.assert_array_equal(text, session._native.ring()[0])
 
 
-def test_voice_is_found_by_name_beside_the_model(
-    personaplex_folder: Path, fixtures: Path, tmp_path: Path, golden: Goldens, device: str
-) -> None:
-    folder = tmp_path / "plex"
-    shutil.copytree(personaplex_folder, folder)
-    (folder / "voices").mkdir()
-    shutil.copy(fixtures / "personaplex" / "voice.pt", folder / "voices" / "NATF2.pt")
+def test_voice_is_found_by_name_beside_the_model(voiced_folder: Path, golden: Goldens, device: str) -> None:
     with (
-        pymoshi.load(folder, device=device, threads=1) as model,
+        pymoshi.load(voiced_folder, device=device, threads=1) as model,
         model.session(voice="natf2", prompt=PROMPT, **GREEDY) as session,
     ):
         np.testing.assert_array_equal(session._native.ring(), golden["embed.cache_after_prompt"][0])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -57,9 +57,14 @@ class Served:
                 return
         raise AssertionError("there is no worker")
 
-    def state(self) -> str:
+    def status(self) -> dict[str, Any]:
         """As the server tells it to anybody."""
-        return str(httpx.get(f"{self.url}status", timeout=_PATIENCE).json()["state"])
+        answer: dict[str, Any] = httpx.get(f"{self.url}status", timeout=_PATIENCE).raise_for_status().json()
+        return answer
+
+    def state(self) -> str:
+        """What it is doing."""
+        return str(self.status()["state"])
 
     def __enter__(self) -> Self:
         self.start()

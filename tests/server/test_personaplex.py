@@ -13,13 +13,12 @@ from server.spec_client import SpecClient
 
 @pytest.fixture(scope="module")
 def plex_server(
-    personaplex_folder: Path, fixtures: Path, tmp_path_factory: pytest.TempPathFactory
+    voiced_folder: Path, fixtures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
     """A server with a tiny PersonaPlex that has one voice, and voice files in places that are not for clients."""
     folder = tmp_path_factory.mktemp("served")
-    model = shutil.copytree(personaplex_folder, folder / "tiny-plex")
-    (model / "voices").mkdir()
-    for place in (model / "voices" / "NATF2.pt", model / "beside.pt", folder / "above.pt", folder / "here.pt"):
+    model = shutil.copytree(voiced_folder, folder / "tiny-plex")
+    for place in (model / "beside.pt", folder / "above.pt", folder / "here.pt"):
         shutil.copy(fixtures / "personaplex" / "voice.pt", place)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
